@@ -1,0 +1,1 @@
+"""Serving: a Bento for any model version, its typed input made from the data contract."""

@@ -1,0 +1,1 @@
+"""Prefect flows: each loads, calls one function of mlcore, saves and announces."""

@@ -1,0 +1,61 @@
+"""How served rows are cut into windows, and what is measured on each."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Literal
+
+from pydantic import Field
+
+from mlcore.contract import Frozen, Name
+
+Period = Literal["hour", "day", "week", "month"]
+Check = Literal["quality", "drift", "performance"]
+
+
+class WindowRule(Frozen):
+    """A cadence: windows follow the calendar (UTC) of the time column, or of arrival where there is none."""
+
+    name: Name
+    period: Period
+    checks: tuple[Check, ...] = Field(strict=False, min_length=1)
+    minimum_rows: int = Field(default=30, ge=1, description="Fewer rows: too little data to judge.")
+    label_wait: timedelta = Field(
+        default=timedelta(0),
+        strict=False,
+        description="How long after its end a window stays open for labels, in the data's own time.",
+    )
+
+
+class DriftPolicy(Frozen):
+    """What counts as drift of one column: significant after correction, and large enough to matter."""
+
+    false_discovery_rate: float = Field(default=0.01, gt=0, lt=0.5)
+    minimum_effect: float = Field(
+        default=0.2, ge=0, description="Smallest population stability index that counts."
+    )
+    block: timedelta | None = Field(
+        default=None, strict=False, description="Rows closer than this in time count as one for significance."
+    )
+
+
+class PerformancePolicy(Frozen):
+    """What counts as harm."""
+
+    metric: str = Field(default="", description="Empty: the validation metric.")
+    maximum_worsening_fraction: float = Field(
+        default=0.2, gt=0, description="Share of the error measured at validation above which a window is harmed."
+    )
+    minimum_coverage: float = Field(default=0.5, gt=0, le=1, description="Share of rows that must have labels.")
+
+
+class MonitoringPolicy(Frozen):
+    """Everything that `monitor` obeys."""
+
+    windows: tuple[WindowRule, ...] = Field(
+        default=(WindowRule(name="daily", period="day", checks=("quality", "drift", "performance")),),
+        strict=False,
+        min_length=1,
+    )
+    drift: DriftPolicy = DriftPolicy()
+    performance: PerformancePolicy = PerformancePolicy()

@@ -1,0 +1,138 @@
+"""A use case: one model to operate, read from one usecase.yaml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from mlcore.canonical import digest_value
+from mlcore.contract import DataContract, Frozen, Name
+from mlcore.errors import UseCaseError
+from mlcore.policy.approval import ApprovalPolicy
+from mlcore.policy.cleaning import CleaningPolicy
+from mlcore.policy.monitoring import MonitoringPolicy
+from mlcore.policy.retraining import RetrainingPolicy
+from mlcore.policy.serving import ServingPolicy
+from mlcore.policy.training import TrainingPolicy
+from mlcore.policy.validation import ValidationPolicy
+
+FILE_NAME = "usecase.yaml"
+
+
+class Owner(Frozen):
+    """Who answers for the model and receives its alerts."""
+
+    name: str = Field(min_length=1)
+    email: str = Field(pattern=r"^[^@\s]+@[^@\s]+$")
+    notify: tuple[str, ...] = Field(
+        default=(), strict=False, description="Names of Prefect notification blocks, as type/name."
+    )
+
+
+class UseCase(Frozen):
+    """Everything needed to operate one model."""
+
+    format: Literal[1] = Field(description="Version of this file's format.")
+    name: Name
+    title: str = Field(min_length=1)
+    description: str = ""
+    owner: Owner
+    contract: DataContract
+    cleaning: CleaningPolicy = CleaningPolicy()
+    training: TrainingPolicy
+    validation: ValidationPolicy = ValidationPolicy()
+    approval: ApprovalPolicy = ApprovalPolicy()
+    serving: ServingPolicy = ServingPolicy()
+    monitoring: MonitoringPolicy = MonitoringPolicy()
+    retraining: RetrainingPolicy = RetrainingPolicy()
+
+    @property
+    def digest(self) -> str:
+        """Digest over the whole definition; equal definitions have equal digests whatever the YAML looks like."""
+        return digest_value(self.model_dump(mode="json"))
+
+
+def load_usecase(folder: Path) -> UseCase:
+    """Read the use case in `folder`.
+
+    Parameters
+    ----------
+    folder : Path
+        A folder with a ``usecase.yaml``; the folder's name must be the use case's name.
+
+    Raises
+    ------
+    UseCaseError
+        If the file is missing, is not YAML, or holds an unknown key or a bad value; the message names
+        the file, the key, what was expected and what was found.
+    """
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise UseCaseError(
+            "no such use case",
+            subject=str(folder),
+            expected=f"a folder with a {FILE_NAME}",
+            got="a folder without one" if folder.is_dir() else "no such folder",
+            remedy=f"Known here: {', '.join(list_usecases(folder.parent)) or 'none'}. `mlops init` writes a new one.",
+        )
+    usecase = parse_usecase(_read_yaml(path), source=str(path))
+    if usecase.name != folder.name:
+        raise UseCaseError(
+            "name and folder differ",
+            subject=f"{path}: name",
+            expected=folder.name,
+            got=usecase.name,
+            remedy="Rename one of the two.",
+        )
+    return usecase
+
+
+def list_usecases(root: Path) -> list[str]:
+    """Return the names of the use cases in `root`, sorted."""
+    return sorted(path.parent.name for path in root.glob(f"*/{FILE_NAME}"))
+
+
+def parse_usecase(data: Any, *, source: str) -> UseCase:
+    """Build a use case from what a YAML file held; `source` names it in errors.
+
+    Raises
+    ------
+    UseCaseError
+        Naming up to five keys that are unknown or have bad values.
+    """
+    try:
+        return UseCase.model_validate(data)
+    except ValidationError as error:
+        raise UseCaseError(
+            "the use case cannot be understood",
+            subject=source,
+            got="; ".join(_describe(problem) for problem in error.errors()[:5]),
+            remedy="The keys and their values are documented in docs/usecase.md and usecases/usecase.schema.json.",
+        ) from None
+
+
+def _describe(problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"]) or "the whole file"
+    if problem["type"] == "extra_forbidden":
+        return f"{where}: unknown key"
+    if problem["type"] == "missing":
+        return f"{where}: required key is missing"
+    return f"{where}: {problem['msg']} (got {str(problem['input'])[:40]!r})"
+
+
+def _read_yaml(path: Path) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        raise UseCaseError(
+            "not a YAML file",
+            subject=f"{path}:{mark.line + 1}" if mark else str(path),
+            expected="YAML in UTF-8",
+            got=str(getattr(error, "problem", error)),
+            remedy="Mend the file at that line.",
+        ) from None
