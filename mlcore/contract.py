@@ -38,7 +38,7 @@ class Column(Frozen):
     owner: str = Field(default="", description="Who answers for the column, if not the use case's owner.")
     minimum: float | None = Field(default=None, description="Smallest valid value, inclusive.")
     maximum: float | None = Field(default=None, description="Largest valid value, inclusive.")
-    categories: tuple[str, ...] | None = Field(default=None, strict=False, description="All valid values.")
+    categories: tuple[str, ...] | None = Field(default=None, description="All valid values.")
     maximum_missing_fraction: float = Field(
         default=0.0, ge=0, le=1, description="Share of missing values above which a batch fails."
     )
@@ -46,9 +46,7 @@ class Column(Frozen):
         default=1.0, gt=0, le=1, description="Share of present values that must be in range or in categories."
     )
     sensitive: bool = Field(default=False, description="Personal or protected: fairness is measured by it.")
-    capture: Literal["plain", "hash", "omit"] = Field(
-        default="plain", description="How served rows keep this column."
-    )
+    capture: Literal["plain", "hash", "omit"] = Field(default="plain", description="How served rows keep this column.")
     drift: bool = Field(default=True, description="Whether the column is watched for drift.")
 
     @property
@@ -81,7 +79,7 @@ class DataContract(Frozen):
     """
 
     task: Task = Field(description="What the target is: a number or a class.")
-    columns: tuple[Column, ...] = Field(strict=False, min_length=2, description="Every column of the data.")
+    columns: tuple[Column, ...] = Field(min_length=2, description="Every column of the data.")
     extra_columns: Literal["refuse", "drop"] = Field(
         default="refuse", description="What to do with a source's columns that are not in the contract."
     )

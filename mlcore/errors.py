@@ -27,9 +27,7 @@ class MLOpsError(Exception):
     unknown column (hourly.csv: tmp): expected temp. Rename it.
     """
 
-    def __init__(
-        self, message: str, *, subject: str = "", expected: str = "", got: str = "", remedy: str = ""
-    ) -> None:
+    def __init__(self, message: str, *, subject: str = "", expected: str = "", got: str = "", remedy: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.subject = subject
@@ -50,9 +48,7 @@ class MLOpsError(Exception):
         return _rebuild, (type(self), self.message, self.subject, self.expected, self.got, self.remedy)
 
 
-def _rebuild(
-    kind: type[MLOpsError], message: str, subject: str, expected: str, got: str, remedy: str
-) -> MLOpsError:
+def _rebuild(kind: type[MLOpsError], message: str, subject: str, expected: str, got: str, remedy: str) -> MLOpsError:
     return kind(message, subject=subject, expected=expected, got=got, remedy=remedy)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,9 +27,7 @@ class Owner(Frozen):
 
     name: str = Field(min_length=1)
     email: str = Field(pattern=r"^[^@\s]+@[^@\s]+$")
-    notify: tuple[str, ...] = Field(
-        default=(), strict=False, description="Names of Prefect notification blocks, as type/name."
-    )
+    notify: tuple[str, ...] = Field(default=(), description="Names of Prefect notification blocks, as type/name.")
 
 
 class UseCase(Frozen):
@@ -103,7 +102,8 @@ def parse_usecase(data: Any, *, source: str) -> UseCase:
         Naming up to five keys that are unknown or have bad values.
     """
     try:
-        return UseCase.model_validate(data)
+        # JSON mode: strict about values, yet lists are tuples and ISO 8601 durations are timedeltas.
+        return UseCase.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
         raise UseCaseError(
             "the use case cannot be understood",

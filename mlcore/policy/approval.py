@@ -16,9 +16,9 @@ class ApprovalPolicy(Frozen):
     """When to ask, whom, and how long to wait; expiry means reject."""
 
     required: Literal["never", "always", "by_cause"] = "never"
-    causes: tuple[Cause, ...] = Field(default=(), strict=False)
-    approvers: tuple[str, ...] = Field(default=(), strict=False, description="E-mail addresses.")
-    expires_after: timedelta = Field(default=timedelta(days=3), strict=False)
+    causes: tuple[Cause, ...] = Field(default=())
+    approvers: tuple[str, ...] = Field(default=(), description="E-mail addresses.")
+    expires_after: timedelta = Field(default=timedelta(days=3))
 
     @model_validator(mode="after")
     def _somebody_can_answer(self) -> Self:

@@ -25,5 +25,5 @@ class CleaningPolicy(Frozen):
     missing_target: Literal["drop_row", "keep"] = Field(
         default="drop_row", description="Rows without a target cannot be trained on."
     )
-    drop_rows_missing: tuple[Name, ...] = Field(default=(), strict=False)
-    outliers: tuple[OutlierRule, ...] = Field(default=(), strict=False)
+    drop_rows_missing: tuple[Name, ...] = Field(default=())
+    outliers: tuple[OutlierRule, ...] = Field(default=())

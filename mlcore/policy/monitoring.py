@@ -18,11 +18,10 @@ class WindowRule(Frozen):
 
     name: Name
     period: Period
-    checks: tuple[Check, ...] = Field(strict=False, min_length=1)
+    checks: tuple[Check, ...] = Field(min_length=1)
     minimum_rows: int = Field(default=30, ge=1, description="Fewer rows: too little data to judge.")
     label_wait: timedelta = Field(
         default=timedelta(0),
-        strict=False,
         description="How long after its end a window stays open for labels, in the data's own time.",
     )
 
@@ -31,11 +30,9 @@ class DriftPolicy(Frozen):
     """What counts as drift of one column: significant after correction, and large enough to matter."""
 
     false_discovery_rate: float = Field(default=0.01, gt=0, lt=0.5)
-    minimum_effect: float = Field(
-        default=0.2, ge=0, description="Smallest population stability index that counts."
-    )
+    minimum_effect: float = Field(default=0.2, ge=0, description="Smallest population stability index that counts.")
     block: timedelta | None = Field(
-        default=None, strict=False, description="Rows closer than this in time count as one for significance."
+        default=None, description="Rows closer than this in time count as one for significance."
     )
 
 
@@ -44,7 +41,9 @@ class PerformancePolicy(Frozen):
 
     metric: str = Field(default="", description="Empty: the validation metric.")
     maximum_worsening_fraction: float = Field(
-        default=0.2, gt=0, description="Share of the error measured at validation above which a window is harmed."
+        default=0.2,
+        gt=0,
+        description="Share of the error measured at validation above which a window is harmed.",
     )
     minimum_coverage: float = Field(default=0.5, gt=0, le=1, description="Share of rows that must have labels.")
 
@@ -54,7 +53,6 @@ class MonitoringPolicy(Frozen):
 
     windows: tuple[WindowRule, ...] = Field(
         default=(WindowRule(name="daily", period="day", checks=("quality", "drift", "performance")),),
-        strict=False,
         min_length=1,
     )
     drift: DriftPolicy = DriftPolicy()

@@ -16,12 +16,12 @@ class RetrainingPolicy(Frozen):
     harmed_windows: int = Field(default=1, ge=1, description="k: harmed windows needed …")
     of_last_windows: int = Field(default=1, ge=1, description="… of the last n judged windows of the cadence.")
     cooldown: timedelta = Field(
-        default=timedelta(hours=1), strict=False, description="No second retraining within this time (wall clock)."
+        default=timedelta(hours=1), description="No second retraining within this time (wall clock)."
     )
     budget: int = Field(default=10, ge=0, description="Retrainings allowed per budget period.")
-    budget_period: timedelta = Field(default=timedelta(days=30), strict=False)
+    budget_period: timedelta = Field(default=timedelta(days=30))
     minimum_new_rows: int = Field(default=100, ge=0, description="Labelled rows the last training had not seen.")
     on_new_dataset: Literal["retrain", "ignore"] = "retrain"
     training_window: timedelta | None = Field(
-        default=None, strict=False, description="Only rows this recent are trained on; empty: everything."
+        default=None, description="Only rows this recent are trained on; empty: everything."
     )

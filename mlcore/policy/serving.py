@@ -15,4 +15,4 @@ class ServingPolicy(Frozen):
     capture: bool = True
     maximum_rows_per_request: int = Field(default=10_000, ge=1)
     golden_rows: int = Field(default=20, ge=1, description="Rows with known answers proven before traffic.")
-    retention: timedelta | None = Field(default=None, strict=False, description="Age at which captured rows go.")
+    retention: timedelta | None = Field(default=None, description="Age at which captured rows go.")

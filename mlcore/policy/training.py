@@ -19,9 +19,9 @@ class FeatureStep(Frozen):
     """
 
     kind: Literal["calendar", "cyclic", "ratio", "product", "cross", "bins", "polynomial"]
-    columns: tuple[Name, ...] = Field(strict=False, min_length=1)
+    columns: tuple[Name, ...] = Field(min_length=1)
     parts: tuple[Literal["hour", "weekday", "day", "day_of_year", "week", "month", "quarter", "is_weekend"], ...] = (
-        Field(default=(), strict=False)
+        Field(default=())
     )
     count: int = Field(default=5, ge=2, le=100)
     degree: int = Field(default=2, ge=2, le=4)
@@ -31,13 +31,9 @@ class Candidate(Frozen):
     """One algorithm with the parameters to search over."""
 
     name: Name
-    estimator: str = Field(
-        description="Import path of an allowed estimator, for example sklearn.linear_model.Ridge."
-    )
+    estimator: str = Field(description="Import path of an allowed estimator, for example sklearn.linear_model.Ridge.")
     parameters: dict[str, Any] = Field(default_factory=dict, description="Fixed parameters.")
-    search: dict[str, tuple[Any, ...]] = Field(
-        default_factory=dict, strict=False, description="Values to try for each parameter."
-    )
+    search: dict[str, tuple[Any, ...]] = Field(default_factory=dict, description="Values to try for each parameter.")
     scale: bool = Field(default=False, description="Standardise numeric inputs (linear models, neighbours).")
     one_hot: bool = Field(default=False, description="One-hot instead of ordinal encoding of categories.")
 
@@ -47,9 +43,7 @@ class SearchPolicy(Frozen):
 
     metric: str = Field(default="", description="Empty: MAE for regression, log loss for classification.")
     folds: int = Field(default=3, ge=1, le=20)
-    gap: timedelta = Field(
-        default=timedelta(0), strict=False, description="Left out between train and validation: label delay."
-    )
+    gap: timedelta = Field(default=timedelta(0), description="Left out between train and validation: label delay.")
     trials: int = Field(default=20, ge=1)
     seconds: float = Field(default=120.0, gt=0)
     holdout_fraction: float = Field(
@@ -61,7 +55,7 @@ class SearchPolicy(Frozen):
 class TrainingPolicy(Frozen):
     """Everything that `train` obeys."""
 
-    features: tuple[FeatureStep, ...] = Field(default=(), strict=False)
-    exclude: tuple[Name, ...] = Field(default=(), strict=False, description="Columns no model may use.")
-    candidates: tuple[Candidate, ...] = Field(strict=False, min_length=1)
+    features: tuple[FeatureStep, ...] = Field(default=())
+    exclude: tuple[Name, ...] = Field(default=(), description="Columns no model may use.")
+    candidates: tuple[Candidate, ...] = Field(min_length=1)
     search: SearchPolicy = SearchPolicy()

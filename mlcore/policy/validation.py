@@ -32,9 +32,7 @@ class ValidationPolicy(Frozen):
     metric: str = Field(default="", description="Empty: the search metric.")
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     resamples: int = Field(default=1000, ge=100)
-    block: timedelta | None = Field(
-        default=None, strict=False, description="Rows closer than this in time are resampled together."
-    )
+    block: timedelta | None = Field(default=None, description="Rows closer than this in time are resampled together.")
     margin_fraction: float = Field(
         default=0.02, ge=0, description="Worsening that counts as 'not worse', share of the champion's error."
     )
@@ -42,7 +40,7 @@ class ValidationPolicy(Frozen):
     when_not_worse: Literal["promote", "hold"] = Field(
         default="hold", description="Outcome where the challenger is neither better nor worse beyond doubt."
     )
-    limits: tuple[MetricLimit, ...] = Field(default=(), strict=False)
-    slices: tuple[SliceRule, ...] = Field(default=(), strict=False)
-    maximum_latency: timedelta | None = Field(default=None, strict=False, description="p99 of scoring one row.")
+    limits: tuple[MetricLimit, ...] = Field(default=())
+    slices: tuple[SliceRule, ...] = Field(default=())
+    maximum_latency: timedelta | None = Field(default=None, description="p99 of scoring one row.")
     maximum_size_mb: float | None = Field(default=None, gt=0)
