@@ -1,0 +1,151 @@
+"""The few calls to the Prefect server's API that flows and commands need, without importing prefect."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+
+from flows.settings import Settings
+from mlcore.errors import ApprovalError, ServerError
+
+_ATTEMPTS = 4
+_FIRST_PAUSE_SECONDS = 0.3
+_PAGE = 50  # the server's own limit
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedEvent:
+    """An event as the server keeps it."""
+
+    id: str
+    name: str
+    resource_id: str
+    occurred: datetime
+    payload: dict[str, Any]
+
+
+class Server:
+    """A Prefect server, reached over HTTP.
+
+    Parameters
+    ----------
+    api_url : str
+        Address ending in ``/api``.
+    auth : str, default=""
+        ``user:password`` where the server asks for it.
+
+    Raises
+    ------
+    ServerError
+        By every method, where the server cannot be reached, refuses, or stays busy over four attempts.
+    """
+
+    def __init__(self, api_url: str, auth: str = "", *, attempts: int = _ATTEMPTS) -> None:
+        user, _, password = auth.partition(":")
+        self.api_url = api_url
+        self._attempts = attempts
+        self._client = httpx.Client(base_url=api_url, timeout=30.0, auth=(user, password) if auth else None)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Server:
+        """Return the server that `settings` name."""
+        return cls(settings.api_url, settings.api_auth)
+
+    def post_events(self, bodies: Sequence[dict[str, Any]]) -> None:
+        """Deliver events; returns only when the server has accepted all of them."""
+        self._call("POST", "/events", json=list(bodies))
+
+    def find_events(self, names: Sequence[str], *, since: datetime, until: datetime) -> Iterator[ReceivedEvent]:
+        """Yield the events called one of `names`, oldest first; the newest seconds may be missing yet."""
+        body = {
+            "limit": _PAGE,
+            "filter": {
+                "event": {"name": list(names)},
+                "occurred": {"since": since.isoformat(), "until": (until + timedelta(seconds=1)).isoformat()},
+                "order": "ASC",
+            },
+        }
+        page = self._call("POST", "/events/filter", json=body)
+        while True:
+            for event in page["events"]:
+                yield ReceivedEvent(
+                    id=event["id"],
+                    name=event["event"],
+                    resource_id=event["resource"].get("prefect.resource.id", ""),
+                    occurred=datetime.fromisoformat(event["occurred"]),
+                    payload=event.get("payload") or {},
+                )
+            if not page.get("next_page"):
+                return
+            # the server makes absolute addresses of its own name; only the query is ours to follow
+            page = self._call("GET", "/events/filter/next", params=dict(httpx.URL(page["next_page"]).params))
+
+    def find_flow_runs(self, **filters: Any) -> list[dict[str, Any]]:
+        """Return up to 200 flow runs, newest first; `filters` is the body of ``/flow_runs/filter``."""
+        return list(self._call("POST", "/flow_runs/filter", json={"sort": "START_TIME_DESC", "limit": 200, **filters}))
+
+    def flow_run(self, run_id: str) -> dict[str, Any]:
+        """Return one flow run."""
+        return dict(self._call("GET", f"/flow_runs/{run_id}"))
+
+    def run_deployment(self, name: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Create a run of deployment `name` (``flow/deployment``) and return it."""
+        deployment = self._call("GET", f"/deployments/name/{name}")
+        return dict(
+            self._call("POST", f"/deployments/{deployment['id']}/create_flow_run", json={"parameters": parameters})
+        )
+
+    def resume(self, run_id: str, run_input: dict[str, Any]) -> None:
+        """Resume a suspended run with its form filled in, by the call that the UI makes.
+
+        Raises
+        ------
+        ApprovalError
+            If the run is not suspended or the form is refused; nothing changed.
+        """
+        answer = self._call("POST", f"/flow_runs/{run_id}/resume", json={"run_input": run_input})
+        # a refusal is answered with HTTP 200 as well: only the status tells
+        if answer["status"] != "ACCEPT":
+            raise ApprovalError(
+                "the answer was refused",
+                subject=f"flow run {run_id}",
+                got=str((answer.get("details") or {}).get("reason", answer["status"])),
+                remedy="Look at the run in the UI: it may have been answered or have expired.",
+            )
+
+    def healthy(self) -> bool:
+        """Whether the server answers."""
+        try:
+            return self._client.get("/health", timeout=2.0).is_success
+        except httpx.TransportError:
+            return False
+
+    def _call(self, method: str, path: str, **arguments: Any) -> Any:
+        pause = _FIRST_PAUSE_SECONDS
+        for attempt in range(1, self._attempts + 1):
+            try:
+                response = self._client.request(method, path, **arguments)
+            except httpx.TransportError as error:
+                problem = f"{type(error).__name__}: {error}"
+            else:
+                if response.is_success:
+                    return response.json() if response.content else None
+                problem = f"HTTP {response.status_code}: {response.text[:200]}"
+                # busy servers answer 503 (SQLite is locked) or 429; anything else will not change by asking again
+                if response.status_code not in (429, 500, 502, 503, 504):
+                    break
+            if attempt < self._attempts:
+                time.sleep(pause)
+                pause *= 2
+        raise ServerError(
+            "the Prefect server did not do as asked",
+            subject=f"{method} {self.api_url}{path}",
+            expected="an answer",
+            got=problem,
+            remedy="Is it running? `make up` starts one; PREFECT_API_URL says where to look.",
+        )

@@ -1,0 +1,90 @@
+"""Make a validated, and where asked approved, challenger the champion."""
+
+from __future__ import annotations
+
+from flows._context import Context, open_context, stage
+from mlcore import registry
+from mlcore.errors import ApprovalError, RegistryError, StalePromotionError
+from mlcore.ledger.records import Approval, Evaluation, ModelVersion
+from mlcore.ledger.store import Transaction
+
+
+@stage("promote")
+async def promote(usecase: str, model_version: int | None = None, reason: str = "") -> int:
+    """Move the champion alias to a model version, if its evaluation and approval allow it.
+
+    Args:
+        usecase: Name of the use case.
+        model_version: The version to promote; the newest one with a 'promote' verdict if left out.
+        reason: Why, for the audit trail.
+    """
+    context = open_context(usecase)
+    with context.ledger.transaction() as tx:
+        evaluation = _evaluation(tx, context, model_version)
+        champion = registry.alias(tx, context.name, "champion")
+        if champion and champion.version == evaluation.model_version:
+            sentence = f"Version {champion.version} is the champion already; nothing to do."
+        else:
+            approver = _approver(tx, context, evaluation)
+            _require_same_champion(evaluation, champion.version if champion else None)
+            registry.promote(
+                tx,
+                context.name,
+                evaluation.model_version,
+                expected_generation=champion.generation if champion else 0,
+                actor=approver or context.actor,
+                reason=reason or evaluation.sentence,
+                now=context.now(),
+            )
+            sentence = f"Version {evaluation.model_version} is the champion: {evaluation.sentence}"
+    context.announce()
+    await context.tell(sentence, f"Approved by {approver}." if champion is None or "already" not in sentence else "")
+    return evaluation.model_version
+
+
+def _evaluation(tx: Transaction, context: Context, model_version: int | None) -> Evaluation:
+    wanted = {"model_version": model_version} if model_version is not None else {"verdict": "promote"}
+    evaluation = tx.first(Evaluation, order_by="-created_at", usecase=context.name, **wanted)
+    if evaluation is None or evaluation.verdict != "promote":
+        raise RegistryError(
+            "this model may not be promoted",
+            subject=f"{context.name} version {model_version or 'any'}",
+            expected="an evaluation with the verdict 'promote'",
+            got=f"the verdict {evaluation.verdict!r}" if evaluation else "no evaluation",
+            remedy="Run validate/default first and read its artifact.",
+        )
+    return evaluation
+
+
+def _approver(tx: Transaction, context: Context, evaluation: Evaluation) -> str | None:
+    """Return who approved, None where nobody had to; the approval must be of exactly this model and evaluation."""
+    model = tx.get(ModelVersion, usecase=context.name, version=evaluation.model_version)
+    approval = tx.first(Approval, order_by="-requested_at", usecase=context.name, evaluation_id=evaluation.id)
+    if approval is None:
+        if model is None or context.usecase.approval.is_required(model.cause):  # type: ignore[arg-type]
+            raise ApprovalError(
+                "this model needs an approval that was never asked for",
+                subject=f"{context.name} version {evaluation.model_version}",
+                remedy="Run validate/default for it: that asks.",
+            )
+        return None
+    if approval.state != "granted" or model is None or approval.model_digest != model.digest:
+        raise ApprovalError(
+            "this model is not approved",
+            subject=f"{context.name} version {evaluation.model_version}",
+            expected="a granted approval of this very model",
+            got=f"an approval that is {approval.state}",
+            remedy="Answer it with `mlops approve` or in the Prefect UI.",
+        )
+    return approval.approver
+
+
+def _require_same_champion(evaluation: Evaluation, champion: int | None) -> None:
+    if evaluation.champion_version != champion:
+        raise StalePromotionError(
+            "the champion changed after this model was compared",
+            subject=f"{evaluation.usecase} version {evaluation.model_version}",
+            expected=f"champion {evaluation.champion_version}",
+            got=f"champion {champion}",
+            remedy="Run validate/default for it again.",
+        )

@@ -1,0 +1,231 @@
+"""Turn announced data into a dataset version: read, checked, cleaned and stored, or quarantined with the reasons."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from flows import _inbox, quality
+from flows._context import Context, open_context, stage
+from flows._server import ReceivedEvent
+from mlcore import events
+from mlcore.canonical import digest_value
+from mlcore.errors import ContractError, IngestError
+from mlcore.events import Event
+from mlcore.ledger.records import DatasetVersion, QualityRecord, QuarantinedBatch
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from mlcore.ledger.store import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one batch: a version, new or known already, or a quarantined batch."""
+
+    dataset: DatasetVersion | None
+    batch: QuarantinedBatch | None
+    sentence: str
+    details: str
+    is_new: bool
+
+
+@stage("publish-dataset")
+async def publish(usecase: str, uri: str = "", announcement_id: str = "") -> list[str]:
+    """Publish data as a dataset version, or quarantine it.
+
+    Args:
+        usecase: Name of the use case.
+        uri: The CSV or Parquet file to publish. Leave it out to handle every announcement still unread.
+        announcement_id: The event that announced it; left out when a person starts this.
+    """
+    context = open_context(usecase)
+    if uri and not announcement_id:
+        outcome = await asyncio.to_thread(_publish, context, uri, "manual")
+        outcomes = [_save(context, outcome, None)]
+    else:
+        woken_by = _event(context, uri, announcement_id) if announcement_id else None
+        outcomes = []
+        for event in _inbox.unread(context, [events.DATASET_ANNOUNCED], woken_by=woken_by):
+            outcome = await asyncio.to_thread(_publish, context, str(event.payload.get("uri", "")), "announced")
+            outcomes.append(_save(context, outcome, event))
+    context.announce()
+    sentences = [outcome.sentence for outcome in outcomes] or ["No announcement is unread."]
+    await context.tell(" ".join(sentences), "\n\n".join(outcome.details for outcome in outcomes))
+    return sentences
+
+
+def publish_table(
+    context: Context,
+    table: pa.Table,
+    *,
+    origin: str,
+    source: str,
+    parents: tuple[int, ...] = (),
+    windows: tuple[str, ...] = (),
+) -> Outcome:
+    """Check, clean and store `table`; nothing is in the ledger until the outcome is saved."""
+    from mlcore.data.cleaning import clean
+
+    report, record = quality.check(context, table, source)
+    sentence, details = quality.describe(report, source)
+    if not report.passed:
+        return _quarantine(context, source, [item.sentence for item in report.failures], record, sentence, details)
+    cleaned = clean(table, context.usecase.contract, context.usecase.cleaning)
+    if cleaned.table.num_rows < context.usecase.contract.minimum_rows:
+        return _quarantine(context, source, ["too few rows are left after cleaning"], record, sentence, details)
+    stored = context.datasets.write(context.name, cleaned.table)
+    time_from, time_to = _span(context, cleaned.table)
+    dataset = DatasetVersion(
+        usecase=context.name,
+        version=0,  # given when saved
+        digest=stored.digest,
+        uri=stored.uri,
+        table_version=stored.table_version,
+        rows=stored.rows,
+        origin=origin,  # type: ignore[arg-type]
+        source=source,
+        parents=parents,
+        windows=windows,
+        time_from=time_from,
+        time_to=time_to,
+        quality_id=record.id,
+        cleaning=cleaned.to_json(),
+        published_at=context.now(),
+    )
+    _keep(context, record)
+    return Outcome(dataset, None, sentence, details, is_new=True)
+
+
+def save(tx: Transaction, context: Context, outcome: Outcome) -> Outcome:
+    """Write `outcome` to the ledger and announce it; the same content is the same version, published twice or not."""
+    if outcome.batch is not None:
+        _save_batch(tx, context, outcome.batch)
+        return outcome
+    assert outcome.dataset is not None
+    known = tx.first(DatasetVersion, usecase=context.name, digest=outcome.dataset.digest)
+    if known is not None:
+        sentence = f"{outcome.dataset.source} is dataset version {known.version} already: the same content."
+        return Outcome(known, None, sentence, outcome.details, is_new=False)
+    dataset = replace(outcome.dataset, version=tx.next_version(DatasetVersion, context.name))
+    tx.add(dataset)
+    tx.audit(
+        usecase=context.name,
+        actor=context.actor,
+        action="dataset.published",
+        subject=f"{context.name}/dataset/{dataset.version}",
+        at=context.now(),
+        digest=dataset.digest,
+        rows=dataset.rows,
+        origin=dataset.origin,
+        quality=dataset.quality_id,
+    )
+    tx.announce(
+        Event(
+            events.DATASET_PUBLISHED,
+            context.name,
+            key=dataset.digest,
+            occurred=context.now(),
+            payload={"dataset_version": dataset.version},
+            labels={"ml.dataset.origin": "announced" if dataset.origin == "manual" else dataset.origin},
+        )
+    )
+    sentence = f"{dataset.source} is dataset version {dataset.version}: {dataset.rows:,} rows, checked and cleaned."
+    return Outcome(dataset, None, sentence, outcome.details, is_new=True)
+
+
+def _publish(context: Context, uri: str, origin: str) -> Outcome:
+    from mlcore.data.ingest import read_source
+
+    try:
+        table = read_source(uri, context.usecase.contract)
+    except (IngestError, ContractError) as error:
+        if origin == "manual":
+            raise  # the person who asked is told; there is nothing to keep that they don't have
+        return _quarantine(context, uri, [str(error)], None, f"{uri or 'An announcement without a uri'}: {error}", "")
+    return publish_table(context, table, origin=origin, source=uri)
+
+
+def _save(context: Context, outcome: Outcome, event: ReceivedEvent | None) -> Outcome:
+    with context.ledger.transaction() as tx:
+        saved = save(tx, context, outcome)
+        if event is not None:
+            acted = saved.is_new
+            tx.add_once(
+                _inbox.row(context, event, f"announcement:{event.id}", acted=acted, reason=saved.sentence[:500])
+            )
+    return saved
+
+
+def _quarantine(
+    context: Context, source: str, reasons: list[str], record: QualityRecord | None, sentence: str, details: str
+) -> Outcome:
+    from mlcore.data.quarantine import QuarantineStore
+
+    batch_id = digest_value([context.name, source, reasons])[7:23]
+    path = QuarantineStore(context.settings.root / "quarantine").keep(context.name, batch_id, source, tuple(reasons))
+    if record is not None:
+        _keep(context, record)
+    batch = QuarantinedBatch(
+        id=batch_id,
+        usecase=context.name,
+        source=source,
+        path=str(path),
+        reasons=tuple(reasons),
+        quality_id=record.id if record else None,
+        created_at=context.now(),
+    )
+    return Outcome(None, batch, f"Quarantined. {sentence}", details, is_new=True)
+
+
+def _keep(context: Context, record: QualityRecord) -> None:
+    with context.ledger.transaction() as tx:
+        tx.add(record)
+
+
+def _save_batch(tx: Transaction, context: Context, batch: QuarantinedBatch) -> None:
+    if not tx.add_once(batch):
+        return
+    tx.audit(
+        usecase=context.name,
+        actor=context.actor,
+        action="dataset.rejected",
+        subject=batch.source,
+        at=context.now(),
+        batch=batch.id,
+        reasons=list(batch.reasons),
+    )
+    tx.announce(
+        Event(
+            events.DATASET_REJECTED,
+            context.name,
+            key=batch.id,
+            occurred=context.now(),
+            payload={"batch_id": batch.id},
+        )
+    )
+
+
+def _event(context: Context, uri: str, announcement_id: str) -> ReceivedEvent:
+    return ReceivedEvent(
+        id=announcement_id,
+        name=events.DATASET_ANNOUNCED,
+        resource_id=f"ml.usecase.{context.name}",
+        occurred=context.now(),
+        payload={"uri": uri},
+    )
+
+
+def _span(context: Context, table: pa.Table) -> tuple[datetime | None, datetime | None]:
+    import pyarrow.compute as pc
+
+    time = context.usecase.contract.time
+    if time is None:
+        return None, None
+    ends = pc.min_max(table[time.name]).as_py()
+    return ends["min"].astimezone(UTC), ends["max"].astimezone(UTC)
+
+
