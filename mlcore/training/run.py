@@ -15,6 +15,7 @@ from mlcore.errors import TrainingError
 from mlcore.metrics import Output, all_metrics, metric_named
 from mlcore.training.importance import Importance, permutation_importance
 from mlcore.training.pipeline import build_pipeline
+from mlcore.training.reproducible import one_thread
 from mlcore.training.search import Progress, Trial, dummy_candidate, planned_trials, search
 from mlcore.training.splits import split_holdout, target_values, usable
 
@@ -162,7 +163,7 @@ def golden_rows(frame: pd.DataFrame, usecase: UseCase) -> pd.DataFrame:
 
 
 def _fit(pipeline: Pipeline, train: pd.DataFrame, target: Any) -> Pipeline:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), one_thread():
         warnings.simplefilter("ignore")  # the search has noted them
         try:
             pipeline.fit(train, target)

@@ -15,6 +15,7 @@ from mlcore.errors import TrainingError
 from mlcore.metrics import Metric, Output, metric_named
 from mlcore.policy.training import Candidate
 from mlcore.training.pipeline import build_pipeline
+from mlcore.training.reproducible import one_thread
 from mlcore.training.splits import Fold, search_folds, target_values
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ class _Bench:
         """Fit the trial on one fold and add its scores."""
         began = self.clock()
         pipeline = build_pipeline(self.usecase, candidate, parameters, self.seed, threads=-1)
-        with warnings.catch_warnings(record=True) as caught:
+        with warnings.catch_warnings(record=True) as caught, one_thread():
             warnings.simplefilter("always")
             try:
                 pipeline.fit(self.frame.iloc[fold.train], self.target[fold.train])

@@ -1,0 +1,166 @@
+"""What is in a model's folder, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from mlcore.canonical import digest_value
+from mlcore.contract import DataContract
+from mlcore.metrics import Output
+from mlcore.usecase import UseCase
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT: Final = 1
+MODEL, DUMMY, METADATA, BASELINE, GOLDEN, MANIFEST = (
+    "model.skops",
+    "dummy.skops",
+    "metadata.json",
+    "baseline.bin",
+    "golden.json",
+    "manifest.json",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelBundle:
+    """A saved model: its digest, where it is, and how large its folder is."""
+
+    digest: str
+    uri: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMetadata:
+    """Facts that travel with a model; all plain JSON values.
+
+    Parameters
+    ----------
+    algorithm, estimator : str
+    parameters : mapping
+    seed : int
+    metric : str
+        The search metric.
+    metrics : mapping
+        ``Scores.to_json()``.
+    importance : sequence of mapping
+    trials : sequence of mapping
+    train_rows, holdout_rows : int
+    dataset_version : int or None
+    dataset_digest : str
+    provenance : mapping
+        ``Provenance.to_json()``.
+    extra : mapping
+        Whatever else the caller wants to keep.
+    """
+
+    algorithm: str
+    estimator: str
+    parameters: Mapping[str, Any]
+    seed: int
+    metric: str
+    metrics: Mapping[str, Any]
+    train_rows: int
+    holdout_rows: int
+    importance: tuple[Mapping[str, Any], ...] = ()
+    trials: tuple[Mapping[str, Any], ...] = ()
+    dataset_version: int | None = None
+    dataset_digest: str = ""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {name: _plain(value) for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> ModelMetadata:
+        """Return what `to_json` wrote."""
+        return cls(**{**values, "importance": tuple(values["importance"]), "trials": tuple(values["trials"])})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    # JSON knows no NaN; what is not a number is nothing.
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """Rows with the answers the model gave when it was saved.
+
+    Parameters
+    ----------
+    rows : tuple of mapping
+        Input columns as JSON values, timestamps in ISO 8601.
+    expected : tuple
+        The prediction for each row.
+    """
+
+    rows: tuple[Mapping[str, Any], ...]
+    expected: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model that passed every check."""
+
+    pipeline: Any
+    dummy: Any
+    digest: str
+    uri: str
+    size_bytes: int
+    usecase: UseCase
+    metadata: ModelMetadata
+    baseline: bytes
+    golden: Golden
+
+    @property
+    def contract(self) -> DataContract:
+        """The contract it was trained under."""
+        return self.usecase.contract
+
+    @property
+    def classes(self) -> tuple[Any, ...] | None:
+        """Labels in the order of `predict_proba`'s columns; None for regression."""
+        known = getattr(self.pipeline, "classes_", None)
+        return None if known is None else tuple(known.tolist())
+
+    def output(self, frame: pd.DataFrame) -> Output:
+        """Return predictions, and probabilities where there are classes."""
+        return Output.of(self.pipeline, frame)
+
+    def predict(self, frame: pd.DataFrame) -> np.ndarray[Any, Any]:
+        """Return numbers (float64) or labels, shape (n_rows,)."""
+        return self.output(frame).values
+
+    def predict_proba(self, frame: pd.DataFrame) -> np.ndarray[Any, Any] | None:
+        """Return probabilities, shape (n_rows, n_classes), columns as in `classes`; None for regression."""
+        return self.output(frame).probabilities
+
+
+def contract_digest(usecase: UseCase) -> str:
+    """Return the digest that ties a model to its columns."""
+    return digest_value(usecase.contract.model_dump(mode="json"))
+
+
+def golden_frame(golden: Golden, contract: DataContract) -> pd.DataFrame:
+    """Return the golden rows as the DataFrame that the model takes."""
+    import pandas as pd
+
+    frame = pd.DataFrame([dict(row) for row in golden.rows], columns=[column.name for column in contract.inputs])
+    for column in contract.inputs:
+        if column.type == "timestamp":
+            frame[column.name] = pd.to_datetime(frame[column.name], utc=True, format="ISO8601")
+    return frame

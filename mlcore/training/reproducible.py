@@ -1,0 +1,18 @@
+"""Sums in one order, so that a model does not depend on how many cores fitted it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+
+def one_thread() -> AbstractContextManager[Any]:
+    """Return a context in which BLAS and OpenMP add up in one thread.
+
+    Boosting and linear algebra split their sums by the number of threads, and floating-point sums depend on
+    where they are split: with two threads the same data and seed give another last digit and another digest.
+    Forests are not slowed: their trees are grown side by side whatever this says.
+    """
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    return threadpool_limits(limits=1)

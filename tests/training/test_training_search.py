@@ -1,0 +1,125 @@
+"""The search and the training as a whole."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mlcore.errors import TrainingError, UseCaseError
+from mlcore.metrics import METRICS, Output
+from mlcore.training.estimators import make_estimator
+from mlcore.training.run import golden_rows, train_model
+from mlcore.training.search import planned_trials, search
+from mlcore.training.splits import target_values
+from mlcore.usecase import UseCase
+
+
+def test_the_dummy_is_always_there_and_every_candidate_gets_a_turn(bikeshare: UseCase) -> None:
+    """Trial 0 is the baseline; then candidates take turns within the budget of trials."""
+    plan = planned_trials(bikeshare, seed=0)
+    names = [candidate.name for candidate, _ in plan]
+    assert names[:4] == ["dummy", "gradient_boosting", "forest", "poisson"]
+    assert len(plan) - 1 <= bikeshare.training.search.trials
+    assert plan == planned_trials(bikeshare, seed=0)
+
+
+def test_the_winner_does_not_depend_on_the_clock(make_churn: Any, customers: pd.DataFrame) -> None:
+    """A slow and a fast clock give the same winner and the same scores."""
+    usecase = make_churn()
+    slow = itertools.count(0, 0.01)
+    one = search(customers, usecase, seed=1)
+    other = search(customers, usecase, seed=1, clock=lambda: float(next(slow)))
+    assert one.best.number == other.best.number
+    assert [trial.validation for trial in one.trials] == [trial.validation for trial in other.trials]
+
+
+def test_a_spent_budget_still_has_an_answer(make_churn: Any, customers: pd.DataFrame) -> None:
+    """With no time at all the baseline is scored, the others are marked as skipped."""
+    found = search(customers, make_churn(), seed=0, budget_seconds=-1.0)
+    assert found.best.candidate == "dummy"
+    assert {trial.state for trial in found.trials[1:]} == {"skipped"}
+
+
+def test_a_failing_candidate_does_not_stop_the_others(make_churn: Any, customers: pd.DataFrame) -> None:
+    """A candidate that cannot be fitted is noted with its reason."""
+    broken = {
+        "name": "broken",
+        "estimator": "sklearn.neighbors.KNeighborsClassifier",
+        "parameters": {"n_neighbors": 10_000},
+    }
+    good = {"name": "tree", "estimator": "sklearn.tree.DecisionTreeClassifier", "parameters": {"min_samples_leaf": 60}}
+    found = search(customers, make_churn(candidates=[broken, good]), seed=0)
+    failed = next(trial for trial in found.trials if trial.candidate == "broken")
+    assert (failed.state, found.best.candidate) == ("failed", "tree")
+    assert "n_neighbors" in failed.note
+
+
+@pytest.mark.parametrize(
+    ("path", "parameters", "expected"),
+    [
+        ("os.system", {}, "sklearn.linear_model"),
+        ("sklearn.linear_model.Ridgee", {}, "Regressor"),
+        ("sklearn.linear_model.LogisticRegression", {}, "regression"),
+        ("sklearn.linear_model.Ridge", {"alfa": 1}, "alpha"),
+        ("subprocess.Popen", {}, "sklearn"),
+    ],
+)
+def test_estimators_outside_the_list_are_refused(path: str, parameters: dict[str, Any], expected: str) -> None:
+    """An unknown module, class, task or parameter is named together with what would be right."""
+    with pytest.raises(UseCaseError, match=expected):
+        make_estimator(path, parameters, "regression", seed=0)
+
+
+def test_bikeshare_beats_its_baseline_and_knows_why(bikeshare: UseCase, rentals: pd.DataFrame) -> None:
+    """Trained on two months, the model halves the baseline's error and ranks the hour highest."""
+    seen: list[tuple[int, int]] = []
+    winter = rentals[rentals["recorded_at"] < "2011-03-01"]
+    trained = train_model(winter, bikeshare, seed=0, progress=lambda done, planned, _: seen.append((done, planned)))
+    holdout, dummy = trained.scores.holdout, trained.scores.dummy_holdout
+    assert holdout["mean_absolute_error"] < 0.5 * dummy["mean_absolute_error"]
+    assert any("hour" in importance.feature for importance in trained.importance[:2])
+    assert seen[-1][0] == seen[-1][1]
+    assert len(golden_rows(winter, bikeshare)) == bikeshare.serving.golden_rows
+    spring = rentals[(rentals["recorded_at"] >= "2011-05-01") & (rentals["recorded_at"] < "2011-07-01")]
+    truth = target_values(spring, bikeshare.contract)
+    retrained = train_model(rentals[rentals["recorded_at"] < "2011-05-01"], bikeshare, seed=0)
+    error = METRICS["mean_absolute_error"].value
+    before, after = (error(truth, Output.of(model.pipeline, spring)) for model in (trained, retrained))
+    assert after < 0.75 * before
+
+
+def test_a_classification_without_time_is_learned(make_churn: Any, customers: pd.DataFrame) -> None:
+    """The second kind of use case runs through the same code."""
+    trained = train_model(customers, make_churn(), seed=0)
+    assert trained.scores.holdout["roc_auc"] > 0.7
+    assert trained.scores.holdout["log_loss"] < trained.scores.dummy_holdout["log_loss"]
+    assert list(trained.pipeline.classes_) == ["no", "yes"]
+
+
+def test_a_class_seen_once_and_a_constant_target(make_churn: Any, bikeshare: UseCase, customers: pd.DataFrame) -> None:
+    """A class of one row is trained; a single class is one clear error; a constant number is learned."""
+    customers.loc[0, "left"] = "maybe"
+    assert train_model(customers, make_churn(), seed=0).algorithm
+    with pytest.raises(TrainingError, match="at least 2 classes"):
+        train_model(customers.assign(left="no"), make_churn(), seed=0)
+    hours = pd.date_range("2020-01-01", periods=300, freq="h", tz="UTC")
+    rng = np.random.default_rng(0)
+    constant = pd.DataFrame(
+        {
+            "recorded_at": hours,
+            "holiday": False,
+            "workingday": True,
+            "weather": "clear",
+            "temperature": rng.normal(size=300),
+            "feels_like": 0.0,
+            "humidity": 50.0,
+            "wind_speed": None,
+            "bikers": 7,
+        }
+    )
+    trained = train_model(constant, bikeshare, seed=0)
+    assert trained.scores.holdout["mean_absolute_error"] == pytest.approx(0, abs=1e-6)
