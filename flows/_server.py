@@ -118,6 +118,30 @@ class Server:
                 remedy="Look at the run in the UI: it may have been answered or have expired.",
             )
 
+    def ensure_work_pool(self, name: str, kind: str) -> None:
+        """Create work pool `name` where it is missing."""
+        self._call("POST", "/work_pools/", accept=(409,), json={"name": name, "type": kind})
+
+    def find_block(self, kind: str, name: str) -> str | None:
+        """Return the id of a block, None where there is none."""
+        block = self._call("GET", f"/block_types/slug/{kind}/block_documents/name/{name}", accept=(404,))
+        return block["id"] if "id" in block else None
+
+    def automations(self) -> list[dict[str, Any]]:
+        """Return all automations."""
+        return list(self._call("POST", "/automations/filter", json={"limit": 200}))
+
+    def put_automation(self, automation: dict[str, Any], automation_id: str | None) -> None:
+        """Create `automation`, or replace the one called `automation_id`."""
+        if automation_id:
+            self._call("PUT", f"/automations/{automation_id}", json=automation)
+        else:
+            self._call("POST", "/automations/", json=automation)
+
+    def delete_automation(self, automation_id: str) -> None:
+        """Delete one automation."""
+        self._call("DELETE", f"/automations/{automation_id}", accept=(404,))
+
     def healthy(self) -> bool:
         """Whether the server answers."""
         try:
@@ -125,7 +149,7 @@ class Server:
         except httpx.TransportError:
             return False
 
-    def _call(self, method: str, path: str, **arguments: Any) -> Any:
+    def _call(self, method: str, path: str, *, accept: tuple[int, ...] = (), **arguments: Any) -> Any:
         pause = _FIRST_PAUSE_SECONDS
         for attempt in range(1, self._attempts + 1):
             try:
@@ -133,7 +157,7 @@ class Server:
             except httpx.TransportError as error:
                 problem = f"{type(error).__name__}: {error}"
             else:
-                if response.is_success:
+                if response.is_success or response.status_code in accept:
                     return response.json() if response.content else None
                 problem = f"HTTP {response.status_code}: {response.text[:200]}"
                 # busy servers answer 503 (SQLite is locked) or 429; anything else will not change by asking again

@@ -38,7 +38,6 @@ class Settings(BaseSettings):
     notify: str = Field(
         default="", description="Notification blocks told about every use case, as type/name, separated by commas."
     )
-    maintain_seconds: int = Field(default=60, ge=5, description="How often the maintain flow is scheduled.")
 
     @property
     def root(self) -> Path:

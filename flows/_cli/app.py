@@ -1,0 +1,221 @@
+"""The `mlops` command: one verb a line, each with --json; heavy imports wait until a verb needs them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from mlcore.errors import MLOpsError
+
+app = App(name="mlops", help="Operate tabular models: from announced data to a monitored service, and back.")
+approvals = Parameter(help="The approval's id; the newest pending one if left out.")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Output:
+    """How a command answers."""
+
+    json: Annotated[bool, Parameter(help="Answer in JSON.", negative="")] = False
+
+    def say(self, facts: Any, text: str) -> None:
+        """Print `facts` as JSON, or `text` for a person."""
+        print(json.dumps(facts, indent=2, default=str) if self.json else text)  # noqa: T201
+
+
+@app.command
+def up(*, server_port: int = 4200, host_port: int = 8700, home: Path = Path(".mlops")) -> None:
+    """Start server, worker, service host and deployments, until Ctrl-C."""
+    from flows._cli.up import run
+
+    run(home=home, server_port=server_port, host_port=host_port)
+
+
+@app.command
+def demo(usecase: str = "bikeshare", *, keep: bool = False, ask: bool = False, home: Path = Path(".mlops/demo")) -> None:
+    """Run the whole loop on a use case's own data: about four minutes.
+
+    Parameters
+    ----------
+    keep
+        Leave everything running afterwards, until Ctrl-C.
+    ask
+        Wait for a person to approve in the Prefect UI.
+    """
+    from flows._cli.demo import run
+
+    run(usecase, home=home, keep=keep, ask=ask)
+
+
+@app.command
+def init(
+    source: str,
+    *,
+    name: str,
+    target: str,
+    time: str = "",
+    owner: str = "owner@example.org",
+    output: Output = Output(),
+) -> None:
+    """Write a use case from a CSV or Parquet file.
+
+    Parameters
+    ----------
+    source
+        The file to look at.
+    name
+        The use case's name: lower case letters, digits, underscores.
+    target
+        The column to predict.
+    time
+        The column that orders the rows, if there is one.
+    owner
+        E-mail address of who answers for the model.
+    """
+    from flows._cli.verbs import init as run
+
+    output.say(*run(source, name=name, target=target, time=time or None, owner=owner))
+
+
+@app.command
+def publish(usecase: str, uri: str, *, output: Output = Output()) -> None:
+    """Publish a file as a dataset version, on the server, and wait for the outcome."""
+    from flows._cli.verbs import run_deployment
+
+    output.say(*run_deployment("publish-dataset", usecase=usecase, uri=_absolute(uri)))
+
+
+@app.command
+def score(usecase: str, source: str, destination: str, *, output: Output = Output()) -> None:
+    """Score a file through the champion, on the server, and wait for the outcome."""
+    from flows._cli.verbs import run_deployment
+
+    output.say(
+        *run_deployment("score-batch", usecase=usecase, source=_absolute(source), destination=_absolute(destination))
+    )
+
+
+@app.command
+def rollback(usecase: str, reason: str, *, actor: str = "", output: Output = Output()) -> None:
+    """Put the previous champion back into service."""
+    from flows._cli.verbs import run_deployment
+
+    output.say(*run_deployment("rollback", usecase=usecase, reason=reason, actor=actor))
+
+
+@app.command
+def backtest(usecase: str, *, data: str = "", output: Output = Output()) -> None:
+    """Replay past data through the loop and compare retraining policies; needs no server."""
+    from flows._cli.verbs import backtest as run
+
+    output.say(*run(usecase, data))
+
+
+@app.command
+def status(usecase: str = "", *, output: Output = Output()) -> None:
+    """Show champions, services, windows, decisions, what waits for a person and what is stuck."""
+    from flows._cli.verbs import status as run
+
+    output.say(*run(usecase))
+
+
+@app.command
+def models(usecase: str, version: int | None = None, *, output: Output = Output()) -> None:
+    """List model versions with their aliases, or show one."""
+    from flows._cli.verbs import models as run
+
+    output.say(*run(usecase, version))
+
+
+@app.command
+def approve(
+    approval: Annotated[str, approvals] = "", *, approver: str, reason: str, output: Output = Output()
+) -> None:
+    """Approve the model that waits, as the form in the Prefect UI does."""
+    from flows._cli.verbs import answer
+
+    output.say(*answer(approval, decision="approve", approver=approver, reason=reason))
+
+
+@app.command
+def reject(approval: Annotated[str, approvals] = "", *, approver: str, reason: str, output: Output = Output()) -> None:
+    """Reject the model that waits."""
+    from flows._cli.verbs import answer
+
+    output.say(*answer(approval, decision="reject", approver=approver, reason=reason))
+
+
+audit = App(name="audit", help="The append-only audit trail.")
+app.command(audit)
+
+
+@audit.command
+def verify(*, head: str = "", output: Output = Output()) -> None:
+    """Check every link of the chain.
+
+    Parameters
+    ----------
+    head
+        A head exported earlier: finds rows cut off at the end.
+    """
+    from flows._cli.verbs import audit_verify
+
+    output.say(*audit_verify(head))
+
+
+@audit.command
+def show(usecase: str = "", *, action: str = "", limit: int = 50, output: Output = Output()) -> None:
+    """Show the newest entries, oldest first."""
+    from flows._cli.verbs import audit_show
+
+    output.say(*audit_show(usecase, action, limit))
+
+
+@app.command
+def trace(identifier: str, *, output: Output = Output()) -> None:
+    """Show everything behind a prediction, model, dataset, run, window or event id."""
+    from flows._cli.verbs import trace as run
+
+    output.say(*run(identifier))
+
+
+@app.command
+def doctor(*, output: Output = Output()) -> None:
+    """Check this installation: settings, use cases, ledger, server, host; exit 1 if something is wrong."""
+    from flows._cli.verbs import doctor as run
+
+    facts, text = run()
+    output.say(facts, text)
+    if not facts["healthy"]:
+        sys.exit(1)
+
+
+@app.command
+def lint(*, output: Output = Output()) -> None:
+    """Check prefect.yaml against the flows and the events; exit 1 if something is wrong."""
+    from flows._cli.lint import lint as run
+
+    problems = run()
+    output.say(problems, "\n".join(problems) or "prefect.yaml is sound.")
+    if problems:
+        sys.exit(1)
+
+
+def main() -> None:
+    """Run the command; an error a person can cause is one line and exit code 1, no traceback."""
+    try:
+        app()
+    except MLOpsError as error:
+        print(f"mlops: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _absolute(uri: str) -> str:
+    return uri if "://" in uri else str(Path(uri).resolve())

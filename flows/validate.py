@@ -1,0 +1,144 @@
+"""Compare a challenger with the champion on the same held-out rows; ask for approval where the policy wants it."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import TYPE_CHECKING
+
+from flows import _approval
+from flows._context import Context, open_context, stage
+from flows.quality import find_dataset
+from mlcore import events, registry
+from mlcore.errors import RegistryError
+from mlcore.events import Event
+from mlcore.ledger import leases
+from mlcore.ledger.records import Evaluation, Lease, ModelVersion
+
+if TYPE_CHECKING:
+    from mlcore.ledger.store import Transaction
+    from mlcore.validation.compare import EvaluationReport
+
+
+@stage("validate")
+async def validate(usecase: str, model_version: int | None = None) -> str:
+    """Judge a model version: promote, hold or reject, with the evidence.
+
+    Args:
+        usecase: Name of the use case.
+        model_version: The challenger; the newest version if left out.
+    """
+    context = open_context(usecase)
+    challenger = _challenger(context, model_version)
+    evaluation, report = await asyncio.to_thread(evaluate, context, challenger)
+    sentence = save(context, challenger, evaluation)
+    context.announce()
+    await context.tell(sentence, describe(report))
+    return evaluation.verdict
+
+
+def evaluate(context: Context, challenger: ModelVersion) -> tuple[Evaluation, EvaluationReport]:
+    """Let both models score the challenger's held-out rows and judge."""
+    import numpy as np
+
+    from mlcore.modelstore import load_model
+    from mlcore.training.splits import split_holdout
+    from mlcore.validation import evaluate as judge
+
+    with context.ledger.read() as view:
+        alias = registry.alias(view, context.name, "champion")
+        champion = view.get(ModelVersion, usecase=context.name, version=alias.version) if alias else None
+    if champion is not None and champion.version == challenger.version:
+        raise RegistryError(
+            "a champion cannot challenge itself",
+            subject=f"{context.name} version {champion.version}",
+            remedy="Train a new version first.",
+        )
+    dataset = find_dataset(context, challenger.dataset_version)
+    frame = context.datasets.read(dataset.uri, dataset.table_version).to_pandas()
+    _, holdout = split_holdout(frame, context.usecase)
+    report = judge(
+        load_model(challenger.uri, challenger.digest),
+        load_model(champion.uri, champion.digest) if champion else None,
+        holdout,
+        context.usecase,
+        rng=np.random.default_rng(challenger.seed),
+    )
+    evaluation = Evaluation(
+        id=str(uuid.uuid4()),
+        usecase=context.name,
+        model_version=challenger.version,
+        champion_version=champion.version if champion else None,
+        dataset_version=dataset.version,
+        verdict=report.verdict,
+        sentence=report.sentence,
+        report=report.to_json(),
+        created_at=context.now(),
+    )
+    return evaluation, report
+
+
+def save(context: Context, challenger: ModelVersion, evaluation: Evaluation, lease: Lease | None = None) -> str:
+    """Write the verdict, what follows from it and its announcement in one transaction; return what to say."""
+    with context.ledger.transaction() as tx:
+        if lease is not None:
+            leases.require(tx, lease, context.now())
+        tx.add(evaluation)
+        tx.audit(
+            usecase=context.name,
+            actor=context.actor,
+            action="model.evaluated",
+            subject=f"{context.name}/model/{challenger.version}",
+            at=context.now(),
+            evaluation=evaluation.id,
+            verdict=evaluation.verdict,
+            champion=evaluation.champion_version,
+        )
+        return _follow_up(tx, context, challenger, evaluation)
+
+
+def describe(report: EvaluationReport) -> str:
+    """Return the guards as a Markdown table."""
+    from mlcore.report.markdown import table
+
+    rows = [("yes" if guard.passed else "**no**", guard.name, guard.sentence) for guard in report.guards]
+    return table(("holds", "guard", "what was found"), rows)
+
+
+def _follow_up(tx: Transaction, context: Context, challenger: ModelVersion, evaluation: Evaluation) -> str:
+    verdict, approval = evaluation.verdict, "not-needed"
+    sentence = f"{verdict}: {evaluation.sentence}"
+    if verdict == "promote" and context.usecase.approval.is_required(challenger.cause):  # type: ignore[arg-type]
+        _approval.request(tx, context.usecase, challenger, evaluation, context.now())
+        approval = "needed"
+        sentence += " It waits for a person's approval."
+    if verdict != "reject":
+        registry.challenge(tx, context.name, challenger.version, actor=context.actor, reason=sentence, now=context.now())
+    tx.announce(
+        Event(
+            events.MODEL_REJECTED if verdict == "reject" else events.MODEL_VALIDATED,
+            context.name,
+            key=evaluation.id,
+            occurred=context.now(),
+            payload={"model_version": challenger.version, "evaluation_id": evaluation.id},
+            labels={"ml.verdict": verdict, "ml.approval": approval},
+        )
+    )
+    return sentence
+
+
+def _challenger(context: Context, version: int | None) -> ModelVersion:
+    with context.ledger.read() as view:
+        if version is None:
+            model = view.first(ModelVersion, order_by="-version", usecase=context.name)
+        else:
+            model = view.get(ModelVersion, usecase=context.name, version=version)
+    if model is None:
+        raise RegistryError(
+            "no such model version",
+            subject=context.name,
+            expected="a trained version",
+            got=f"version {version}" if version is not None else "none yet",
+            remedy="Run train/default first.",
+        )
+    return model
