@@ -1,0 +1,253 @@
+"""Reading CSV and Parquet from anywhere into a table that has the contract's columns and types, or a clear refusal."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote, urlsplit
+
+from mlcore.errors import ContractError, IngestError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from mlcore.contract import Column, DataContract
+
+_EXAMPLES: Final = 5
+_TRUE: Final = frozenset({"true", "1", "1.0", "yes", "y", "t"})
+_FALSE: Final = frozenset({"false", "0", "0.0", "no", "n", "f"})
+_MISSING: Final = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
+
+
+def read_source(uri: str, contract: DataContract) -> pa.Table:
+    """Read the file at `uri` as a table of the contract.
+
+    Parameters
+    ----------
+    uri : str
+        A path, ``file://`` or ``s3://`` address ending in ``.csv`` or ``.parquet``.
+    contract : DataContract
+
+    Raises
+    ------
+    IngestError
+        If there is no such file, it cannot be read, or it is not what its name says.
+    ContractError
+        If columns are missing, unknown or repeated, or values do not have the contract's types.
+    """
+    return conform(read_raw(uri), contract, source=uri)
+
+
+def read_raw(uri: str) -> pa.Table:
+    """Read the file at `uri` as it is: CSV cells as text, Parquet with its own types.
+
+    Raises
+    ------
+    IngestError
+        If there is no such file, it is empty, cannot be read, or is not what its name says.
+    """
+    import pyarrow as pa
+
+    data = _read_bytes(uri)
+    if not data:
+        raise IngestError("the file is empty", subject=uri, expected="a header and rows", got="0 bytes")
+    suffix = Path(urlsplit(uri).path).suffix.lower()
+    readers = {".csv": _read_csv, ".parquet": _read_parquet}
+    if suffix not in readers:
+        raise IngestError(
+            "this kind of file is not read", subject=uri, expected=".csv or .parquet", got=suffix or "no suffix"
+        )
+    try:
+        table = readers[suffix](data)
+    except (pa.ArrowInvalid, pa.ArrowKeyError, UnicodeDecodeError, OSError) as error:
+        raise IngestError(
+            "the file cannot be read",
+            subject=uri,
+            expected=f"a {suffix[1:]} file",
+            got=str(error).splitlines()[0][:200],
+            remedy="Is it whole, and of that kind?",
+        ) from None
+    if table.num_rows == 0:
+        raise IngestError("the table is empty", subject=uri, expected="at least one row", got="a header only")
+    return table
+
+
+def conform(data: pa.Table | pd.DataFrame, contract: DataContract, *, source: str = "table") -> pa.Table:
+    """Return `data` with exactly the contract's columns, in its order and types.
+
+    Raises
+    ------
+    ContractError
+        If columns are missing, unknown (where the contract refuses them) or repeated, or values do not parse;
+        the message names the column, the first rows and their values.
+    """
+    import pyarrow as pa
+
+    table = data if isinstance(data, pa.Table) else pa.Table.from_pandas(data, preserve_index=False)
+    _check_names(table.column_names, contract, source)
+    schema = contract.arrow_schema()
+    columns = [_convert(table[column.name], column, schema.field(column.name).type, source) for column in contract.columns]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _read_bytes(uri: str) -> bytes:
+    try:
+        if uri.startswith("s3://"):
+            from pyarrow import fs
+
+            system, path = fs.FileSystem.from_uri(uri)
+            with system.open_input_stream(path) as stream:
+                return stream.read()
+        path = unquote(urlsplit(uri).path) if uri.startswith("file://") else uri
+        if not path:
+            raise IngestError("no file is named", expected="a path, file:// or s3:// address", got="nothing")
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise IngestError(
+            "the file cannot be opened",
+            subject=uri,
+            expected="a readable file",
+            got=error.strerror or str(error).splitlines()[0][:200],
+            remedy="Check the path, as the worker sees it.",
+        ) from None
+
+
+def _read_csv(data: bytes) -> pa.Table:
+    import pyarrow as pa
+    from pyarrow import csv
+
+    header = csv.read_csv(
+        pa.py_buffer(data), read_options=csv.ReadOptions(block_size=1 << 20), convert_options=csv.ConvertOptions()
+    ).column_names
+    # every cell as text: what is a number is the contract's word, not the file's
+    options = csv.ConvertOptions(
+        column_types=dict.fromkeys(header, pa.string()), null_values=list(_MISSING), strings_can_be_null=True
+    )
+    return csv.read_csv(pa.py_buffer(data), convert_options=options)
+
+
+def _read_parquet(data: bytes) -> pa.Table:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    return parquet.read_table(pa.BufferReader(data))
+
+
+def _check_names(names: list[str], contract: DataContract, source: str) -> None:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ContractError("columns repeat", subject=source, got=", ".join(repeated), remedy="Rename them apart.")
+    missing = [name for name in contract.names if name not in names]
+    unknown = [name for name in names if name not in contract.names]
+    if missing:
+        near = [match for name in missing for match in difflib.get_close_matches(name, unknown, n=1)]
+        raise ContractError(
+            "columns are missing",
+            subject=source,
+            expected=", ".join(missing),
+            got=", ".join(unknown[:10]) or "none besides those known",
+            remedy=f"Is {near[0]!r} what was meant? Rename it." if near else "Add them, or change the contract.",
+        )
+    if unknown and contract.extra_columns == "refuse":
+        raise ContractError(
+            "columns are not in the contract",
+            subject=source,
+            expected=f"only the contract's {len(contract.names)} columns",
+            got=", ".join(unknown[:10]),
+            remedy="Take them out, or set contract.extra_columns to drop.",
+        )
+
+
+def _convert(values: pa.ChunkedArray, column: Column, wanted: pa.DataType, source: str) -> pa.Array:
+    import pyarrow as pa
+
+    combined = values.combine_chunks()
+    if isinstance(combined, pa.ChunkedArray):
+        combined = pa.concat_arrays(combined.chunks) if combined.num_chunks else pa.array([], values.type)
+    if pa.types.is_dictionary(combined.type):
+        combined = combined.dictionary_decode()
+    if combined.type == wanted:
+        return combined
+    if pa.types.is_null(combined.type):
+        return pa.nulls(len(combined), wanted)
+    try:
+        return _cast(combined, column, wanted)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError):
+        raise _refusal(combined, column, wanted, source) from None
+
+
+def _cast(values: pa.Array, column: Column, wanted: pa.DataType) -> pa.Array:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if column.type == "timestamp":
+        return _cast_time(values, wanted)
+    if column.type == "boolean" and pa.types.is_string(values.type):
+        lowered = pc.utf8_lower(pc.utf8_trim_whitespace(values))
+        true, false = (pc.is_in(lowered, value_set=pa.array(sorted(words))) for words in (_TRUE, _FALSE))
+        if not pc.all(pc.or_(pc.or_(true, false), pc.is_null(values))).as_py():
+            raise ValueError("not a truth value")
+        return pc.if_else(pc.is_null(values), None, true)
+    if column.type == "boolean" and (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+        if not pc.all(pc.or_kleene(pc.is_in(values, value_set=pa.array([0, 1], values.type)), pc.is_null(values))).as_py():
+            raise ValueError("not a truth value")
+        return pc.not_equal(values, pa.scalar(0, values.type))
+    if pa.types.is_string(values.type) and column.is_numeric:
+        numbers = pc.cast(pc.utf8_trim_whitespace(values), pa.float64())
+        return _whole(numbers) if column.type == "integer" else numbers
+    if pa.types.is_floating(values.type) and column.type == "integer":
+        return _whole(pc.if_else(pc.is_nan(values), None, values))
+    if pa.types.is_floating(values.type) and column.type == "number":
+        return pc.cast(pc.if_else(pc.is_nan(values), None, values), wanted)
+    return pc.cast(values, wanted)
+
+
+def _whole(numbers: pa.Array) -> pa.Array:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return pc.cast(numbers, pa.int64(), safe=True)
+
+
+def _cast_time(values: pa.Array, wanted: pa.DataType) -> pa.Array:
+    import pandas as pd
+    import pyarrow as pa
+
+    if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
+        import pyarrow.compute as pc
+
+        aware = pa.types.is_timestamp(values.type) and values.type.tz is not None
+        naive = values if aware else pc.cast(values, pa.timestamp("us"))
+        return pc.cast(naive if aware else pc.assume_timezone(naive, "UTC"), wanted, safe=False)
+    if not pa.types.is_string(values.type):
+        raise ValueError("not a time stamp")
+    parsed = pd.to_datetime(values.to_pandas(), utc=True, format="ISO8601", errors="raise")
+    return pa.array(parsed.dt.floor("us"), type=wanted)
+
+
+def _refusal(values: pa.Array, column: Column, wanted: pa.DataType, source: str) -> ContractError:
+    bad = []
+    for number, value in enumerate(values.to_pylist(), start=1):
+        if value is not None and not _converts(value, values.type, column, wanted):
+            bad.append(f"row {number}: {str(value)[:40]!r}")
+            if len(bad) == _EXAMPLES:
+                break
+    return ContractError(
+        "values do not have the contract's type",
+        subject=f"{source}: {column.name}",
+        expected=column.type,
+        got="; ".join(bad) or str(values.type),
+        remedy="Correct them at the source.",
+    )
+
+
+def _converts(value: Any, kind: pa.DataType, column: Column, wanted: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    try:
+        _cast(pa.array([value], kind), column, wanted)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError):
+        return False
+    return True
