@@ -1,0 +1,208 @@
+"""What to do about it: a pure function of what was found, what happened before, and the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from mlcore.diagnosis import Diagnosis
+
+if TYPE_CHECKING:
+    from mlcore.policy.retraining import RetrainingPolicy
+
+Action = Literal["retrain", "fix_data", "watch", "nothing", "wait"]
+HARM = ("harmful_shift", "concept_change")
+
+
+@dataclass(frozen=True, slots=True)
+class WindowSubject:
+    """A diagnosed window.
+
+    Parameters
+    ----------
+    diagnosis : Diagnosis
+    new_rows : int
+        Labelled rows the champion was not trained on.
+    """
+
+    diagnosis: Diagnosis
+    new_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSubject:
+    """A dataset version that somebody published."""
+
+    version: int
+    new_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class ManualSubject:
+    """A person who asked for it."""
+
+    reason: str
+
+
+Subject = WindowSubject | DatasetSubject | ManualSubject
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What happened before.
+
+    Parameters
+    ----------
+    has_champion : bool
+    earlier_causes : tuple of str
+        Causes of the windows of the same cadence judged before under this champion, newest first.
+    retrainings : tuple of datetime
+        When retrainings were started, in any order.
+    """
+
+    has_champion: bool
+    earlier_causes: tuple[str, ...] = ()
+    retrainings: tuple[datetime, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do, why, and what would have changed it.
+
+    Parameters
+    ----------
+    action : {"retrain", "fix_data", "watch", "nothing", "wait"}
+    sentence : str
+        For a manager.
+    would_change : str
+        What would have led to another action.
+    evidence : mapping
+    """
+
+    action: Action
+    sentence: str
+    would_change: str
+    evidence: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for the ledger."""
+        return {"format": 1, **asdict(self)}
+
+
+def decide(subject: Subject, history: History, policy: RetrainingPolicy, now: datetime) -> Decision:
+    """Decide about one subject.
+
+    Pure: the same arguments give the same decision. A data fault never retrains; budget and cool-down hold for
+    every retraining that no person asked for.
+
+    Examples
+    --------
+    >>> from datetime import UTC
+    >>> from mlcore.policy.retraining import RetrainingPolicy
+    >>> now = datetime(2026, 1, 1, tzinfo=UTC)
+    >>> decide(DatasetSubject(version=1, new_rows=1000), History(has_champion=False), RetrainingPolicy(), now).action
+    'retrain'
+    """
+    if isinstance(subject, ManualSubject):
+        return Decision("retrain", f"A person asked for it: {subject.reason or 'no reason given'}.", "Not asking.", {})
+    wanted = (
+        _about_dataset(subject, history, policy)
+        if isinstance(subject, DatasetSubject)
+        else _about_window(subject, history, policy)
+    )
+    if wanted.action != "retrain" or not history.has_champion:
+        return wanted
+    return _within_limits(wanted, history, policy, now)
+
+
+def _about_dataset(subject: DatasetSubject, history: History, policy: RetrainingPolicy) -> Decision:
+    evidence = {"dataset_version": subject.version, "new_rows": subject.new_rows}
+    if not history.has_champion:
+        return Decision(
+            "retrain", f"Dataset version {subject.version} is here and there is no model yet.", "", evidence
+        )
+    if policy.on_new_dataset == "ignore":
+        return Decision(
+            "nothing",
+            f"Dataset version {subject.version} is here; the policy does not retrain for new data alone.",
+            "retraining.on_new_dataset: retrain",
+            evidence,
+        )
+    return Decision(
+        "retrain", f"Dataset version {subject.version} is here.", "retraining.on_new_dataset: ignore", evidence
+    )
+
+
+def _about_window(subject: WindowSubject, history: History, policy: RetrainingPolicy) -> Decision:
+    diagnosis = subject.diagnosis
+    causes = (diagnosis.cause, *history.earlier_causes)[: policy.of_last_windows]
+    harmed = sum(cause in HARM for cause in causes)
+    evidence = {
+        "cause": diagnosis.cause,
+        "harmed_windows": harmed,
+        "windows_looked_at": len(causes),
+        "new_rows": subject.new_rows,
+    }
+    if diagnosis.cause == "data_fault":
+        return Decision("fix_data", f"Fix the data, do not retrain. {diagnosis.sentence}", "Sound data.", evidence)
+    if diagnosis.cause == "too_little_data":
+        return Decision("wait", f"Wait for data. {diagnosis.sentence}", "More rows or more labels.", evidence)
+    if diagnosis.cause == "harmless_shift":
+        return Decision("watch", f"Keep watching. {diagnosis.sentence}", "An error that grows.", evidence)
+    if diagnosis.cause == "healthy":
+        return Decision("nothing", f"Nothing to do. {diagnosis.sentence}", "An error that grows.", evidence)
+    if harmed < policy.harmed_windows:
+        return Decision(
+            "watch",
+            f"{harmed} harmed window is not enough, {policy.harmed_windows} of the last {policy.of_last_windows} are "
+            f"asked for. {diagnosis.sentence}",
+            "Another harmed window.",
+            evidence,
+        )
+    if subject.new_rows < policy.minimum_new_rows:
+        return Decision(
+            "wait",
+            f"Retraining would see {subject.new_rows:,} new labelled rows, {policy.minimum_new_rows:,} are asked for. "
+            f"{diagnosis.sentence}",
+            "More labelled rows.",
+            evidence,
+        )
+    return Decision(
+        "retrain",
+        f"{harmed} of the last {len(causes)} windows are harmed. {diagnosis.sentence}",
+        "An error back in its limits.",
+        evidence,
+    )
+
+
+def _within_limits(wanted: Decision, history: History, policy: RetrainingPolicy, now: datetime) -> Decision:
+    # a clock that was set back must not make a past retraining look like a future one: take it as just done
+    ages = sorted(max(now - when, now - now) for when in history.retrainings)
+    if ages and ages[0] < policy.cooldown:
+        left = policy.cooldown - ages[0]
+        return Decision(
+            "wait",
+            f"The last retraining was {_words(ages[0].total_seconds())} ago; the cool-down lasts another "
+            f"{_words(left.total_seconds())}. {wanted.sentence}",
+            "The end of the cool-down.",
+            wanted.evidence,
+        )
+    spent = sum(age < policy.budget_period for age in ages)
+    if spent >= policy.budget:
+        return Decision(
+            "wait",
+            f"The budget of {policy.budget} retrainings in {_words(policy.budget_period.total_seconds())} is spent. "
+            f"{wanted.sentence}",
+            "A larger budget, or time.",
+            wanted.evidence,
+        )
+    return wanted
+
+
+def _words(seconds: float) -> str:
+    for name, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {name}"
+    return f"{seconds:.0f} seconds"
