@@ -112,5 +112,3 @@ def stage(name: str, **options: Any) -> Callable[[Callable[P, Awaitable[R]]], An
         return flow(name=name, flow_run_name=f"{name}-{{usecase}}", **options)(run)
 
     return decorate
-
-

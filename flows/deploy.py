@@ -107,9 +107,7 @@ def _fail(context: Context, deployment: Deployment, error: Exception) -> None:
     context.announce()
 
 
-def _record(
-    tx: Transaction, context: Context, deployment: Deployment, action: str, event: str, **facts: str
-) -> None:
+def _record(tx: Transaction, context: Context, deployment: Deployment, action: str, event: str, **facts: str) -> None:
     tx.audit(
         usecase=context.name,
         actor=context.actor,

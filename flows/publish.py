@@ -227,5 +227,3 @@ def _span(context: Context, table: pa.Table) -> tuple[datetime | None, datetime 
         return None, None
     ends = pc.min_max(table[time.name]).as_py()
     return ends["min"].astimezone(UTC), ends["max"].astimezone(UTC)
-
-

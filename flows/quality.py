@@ -34,7 +34,9 @@ async def check_quality(usecase: str, uri: str = "", dataset_version: int | None
     return report.passed
 
 
-def check(context: Context, table: pa.Table, subject: str, *, partial: bool = False) -> tuple[QualityReport, QualityRecord]:
+def check(
+    context: Context, table: pa.Table, subject: str, *, partial: bool = False
+) -> tuple[QualityReport, QualityRecord]:
     """Check `table` and write its page; the caller adds the record to the ledger with whatever follows from it."""
     from mlcore.quality import check_table
     from mlcore.quality.docs import write_data_docs

@@ -18,9 +18,7 @@ async def rollback(usecase: str, reason: str, actor: str = "") -> int:
     """
     context = open_context(usecase)
     with context.ledger.transaction() as tx:
-        champion = registry.rollback(
-            tx, context.name, actor=actor or context.actor, reason=reason, now=context.now()
-        )
+        champion = registry.rollback(tx, context.name, actor=actor or context.actor, reason=reason, now=context.now())
     context.announce()
     # not left to the event alone: the Bento is there already, so this is back in seconds
     await deploy(usecase=usecase, model_version=champion.version)

@@ -25,7 +25,11 @@ PROJECT = Path(__file__).parent.parent
 
 @stage("train")
 async def train(
-    usecase: str, dataset_version: int | None = None, seed: int | None = None, cause: Cause = "manual", cause_key: str = ""
+    usecase: str,
+    dataset_version: int | None = None,
+    seed: int | None = None,
+    cause: Cause = "manual",
+    cause_key: str = "",
 ) -> int:
     """Search the use case's candidates on a dataset version, measure the best and register it as a model version.
 
@@ -75,7 +79,13 @@ def describe(context: Context, model: ModelVersion, trained: TrainedModel) -> tu
         f"{trained.metric} {score:.4g} on the newest {trained.holdout_rows:,} rows, the dummy has {baseline:.4g}."
     )
     rows = [
-        (trial.candidate, trial.state, f"{trial.mean_validation:.4g}", str(dict(trial.parameters)), f"{trial.seconds:.1f}")
+        (
+            trial.candidate,
+            trial.state,
+            f"{trial.mean_validation:.4g}",
+            str(dict(trial.parameters)),
+            f"{trial.seconds:.1f}",
+        )
         for trial in sorted(trained.trials, key=lambda trial: (trial.state != "done", trial.number))
     ]
     return sentence, table(("candidate", "state", trained.metric, "parameters", "seconds"), rows)

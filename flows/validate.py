@@ -113,7 +113,9 @@ def _follow_up(tx: Transaction, context: Context, challenger: ModelVersion, eval
         approval = "needed"
         sentence += " It waits for a person's approval."
     if verdict != "reject":
-        registry.challenge(tx, context.name, challenger.version, actor=context.actor, reason=sentence, now=context.now())
+        registry.challenge(
+            tx, context.name, challenger.version, actor=context.actor, reason=sentence, now=context.now()
+        )
     tx.announce(
         Event(
             events.MODEL_REJECTED if verdict == "reject" else events.MODEL_VALIDATED,

@@ -37,7 +37,9 @@ def up(*, server_port: int = 4200, host_port: int = 8700, home: Path = Path(".ml
 
 
 @app.command
-def demo(usecase: str = "bikeshare", *, keep: bool = False, ask: bool = False, home: Path = Path(".mlops/demo")) -> None:
+def demo(
+    usecase: str = "bikeshare", *, keep: bool = False, ask: bool = False, home: Path = Path(".mlops/demo")
+) -> None:
     """Run the whole loop on a use case's own data: about four minutes.
 
     Parameters
@@ -133,9 +135,7 @@ def models(usecase: str, version: int | None = None, *, output: Output = Output(
 
 
 @app.command
-def approve(
-    approval: Annotated[str, approvals] = "", *, approver: str, reason: str, output: Output = Output()
-) -> None:
+def approve(approval: Annotated[str, approvals] = "", *, approver: str, reason: str, output: Output = Output()) -> None:
     """Approve the model that waits, as the form in the Prefect UI does."""
     from flows._cli.verbs import answer
 

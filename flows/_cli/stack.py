@@ -82,6 +82,8 @@ class Stack:
             "MLOPS_USECASES": str(self.usecases.resolve()),
             "MLOPS_HOST_URL": self.host_url,
             "MLOPS_EVENTS_URL": self.api_url,
+            "MLOPS_SPOOL": str(home / "spool"),
+            "BENTOML_HOME": str(home / "bentoml"),
             "PREFECT_API_URL": self.api_url,
             "PREFECT_HOME": str(home / "prefect"),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -150,22 +152,19 @@ class Stack:
                     remedy=f"Stop what listens there, or choose another with {variable}.",
                 )
         self.progress("starting the Prefect server")
-        self._spawn("server", "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.server_port))
         self._spawn(
-            "host", "-c","import time;time.sleep(1000)"
+            "server", "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.server_port)
         )
+        state = self.home.resolve() / "host"
+        self._spawn("host", "-m", "bentos.host", "--port", str(self.host_port), "--state-dir", str(state))
         self._wait_for("server", self.server.healthy)
         self.progress("applying prefect.yaml and the automations")
         self._run("-m", "flows._cli.apply")
         self.progress("starting the worker")
-        self._spawn(
-            "worker", "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process", "--limit", "4"
-        )
+        self._spawn("worker", "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process", "--limit", "4")
 
     def _spawn(self, name: str, *arguments: str) -> None:
-        self._running[name] = spawn(
-            [sys.executable, *arguments], log=self._log(name), environment=self.variables
-        )
+        self._running[name] = spawn([sys.executable, *arguments], log=self._log(name), environment=self.variables)
 
     def _log(self, name: str) -> Path:
         return self.home / "logs" / f"{name}.log"

@@ -1,0 +1,116 @@
+"""One serving process: a Bento on a free port of the loopback interface."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Final, Self
+
+import aiohttp
+
+_START_SECONDS: Final = 60.0
+_STOP_SECONDS: Final = 10.0
+_PR_SET_PDEATHSIG: Final = 1
+
+
+class ChildError(Exception):
+    """A serving process does not come up, or answers wrongly."""
+
+
+class Child:
+    """A running ``bentoml serve``."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port: int, log: Path) -> None:
+        self._process = process
+        self.port = port
+        self.log = log
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @classmethod
+    async def start(cls, bento_path: str, log: Path, session: aiohttp.ClientSession) -> Self:
+        """Start the Bento in `bento_path` and wait until it is ready.
+
+        Raises
+        ------
+        ChildError
+            If it ends, or is not ready in a minute; the error shows the end of its log.
+        """
+        if not Path(bento_path).is_dir():
+            raise ChildError(f"there is no Bento at {bento_path}")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        port = _free_port()
+        with log.open("ab") as output:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", "bentoml", "serve", bento_path, "--host", "127.0.0.1", "--port", str(port)),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                env={
+                    **os.environ,
+                    "BENTOML_DO_NOT_TRACK": "true",
+                    # several OpenMP pools in one small machine only fight
+                    "OMP_NUM_THREADS": "1",
+                    "BENTOML_CONFIG_OPTIONS": "api_server.logging.access.enabled=false api_server.metrics.enabled=true",
+                },
+            )
+        child = cls(process, port, log)
+        await child._wait_until_ready(session)
+        return child
+
+    async def ended(self) -> None:
+        """Wait until the process has ended."""
+        await self._process.wait()
+
+    async def stop(self) -> None:
+        """Ask the process to finish, then make it."""
+        if self._process.returncode is not None:
+            return
+        self._signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(self._process.wait(), _STOP_SECONDS)
+        except TimeoutError:
+            self._signal(signal.SIGKILL)
+            await self._process.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        try:
+            os.killpg(self._process.pid, number)
+        except ProcessLookupError:
+            return
+
+    async def _wait_until_ready(self, session: aiohttp.ClientSession) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _START_SECONDS
+        while loop.time() < until and self._process.returncode is None:
+            try:
+                async with session.get(f"{self.url}/readyz", timeout=aiohttp.ClientTimeout(total=2)) as answer:
+                    if answer.status == 200:
+                        return
+            except (aiohttp.ClientError, TimeoutError):
+                pass
+            await asyncio.sleep(0.1)
+        await self.stop()
+        end = self.log.read_text(errors="replace")[-500:].strip() if self.log.is_file() else ""
+        raise ChildError(f"the service does not come up; its log {self.log} ends in: {end}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,1 @@
+"""Where a Bento can go: this machine's service host, a container image, a Kubernetes cluster."""
