@@ -91,7 +91,7 @@ def question(context: Context, approval: Approval) -> str:
         "",
         f"- **why it was trained**: {decision.sentence if decision else model.cause}",
         f"- **algorithm**: {model.algorithm}, dataset version {approval.dataset_version}",
-        f"- **guards**: {sum(bool(guard['passed']) for guard in guards)} of {len(guards)} hold",
+        f"- **guards**: {sum(guard['outcome'] == 'passed' for guard in guards)} of {len(guards)} hold",
         f"- **model digest**: `{approval.model_digest}`",
         f"- **answer by**: {approval.expires_at:%Y-%m-%d %H:%M} UTC; no answer means no",
         f"- **who may answer**: {', '.join(context.usecase.approval.approvers)}",

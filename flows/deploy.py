@@ -78,7 +78,7 @@ def _serves(context: Context, version: int) -> bool:
     return status is not None and status.model_version == version
 
 
-def _target(context: Context):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _target(context: Context):  # type: ignore[no-untyped-def]
     from bentos.targets.local import LocalTarget
 
     return LocalTarget.at(context.settings.host_url, context.settings.host_state)

@@ -28,9 +28,10 @@ class Outcome:
 
     dataset: DatasetVersion | None
     batch: QuarantinedBatch | None
+    quality: QualityRecord | None
     sentence: str
-    details: str
-    is_new: bool
+    details: str = ""
+    is_new: bool = True
 
 
 @stage("publish-dataset")
@@ -73,10 +74,13 @@ def publish_table(
     report, record = quality.check(context, table, source)
     sentence, details = quality.describe(report, source)
     if not report.passed:
-        return _quarantine(context, source, [item.sentence for item in report.failures], record, sentence, details)
+        batch = _quarantine(context, source, [item.sentence for item in report.failures], table, record)
+        return Outcome(None, batch, record, f"Quarantined. {sentence}", details)
     cleaned = clean(table, context.usecase.contract, context.usecase.cleaning)
     if cleaned.table.num_rows < context.usecase.contract.minimum_rows:
-        return _quarantine(context, source, ["too few rows are left after cleaning"], record, sentence, details)
+        reason = f"only {cleaned.table.num_rows:,} rows are left after cleaning"
+        batch = _quarantine(context, source, [reason], table, record)
+        return Outcome(None, batch, record, f"Quarantined. {source}: {reason}.", details)
     stored = context.datasets.write(context.name, cleaned.table)
     time_from, time_to = _span(context, cleaned.table)
     dataset = DatasetVersion(
@@ -96,12 +100,13 @@ def publish_table(
         cleaning=cleaned.to_json(),
         published_at=context.now(),
     )
-    _keep(context, record)
-    return Outcome(dataset, None, sentence, details, is_new=True)
+    return Outcome(dataset, None, record, sentence, details)
 
 
 def save(tx: Transaction, context: Context, outcome: Outcome) -> Outcome:
     """Write `outcome` to the ledger and announce it; the same content is the same version, published twice or not."""
+    if outcome.quality is not None:
+        tx.add(outcome.quality)
     if outcome.batch is not None:
         _save_batch(tx, context, outcome.batch)
         return outcome
@@ -109,7 +114,7 @@ def save(tx: Transaction, context: Context, outcome: Outcome) -> Outcome:
     known = tx.first(DatasetVersion, usecase=context.name, digest=outcome.dataset.digest)
     if known is not None:
         sentence = f"{outcome.dataset.source} is dataset version {known.version} already: the same content."
-        return Outcome(known, None, sentence, outcome.details, is_new=False)
+        return replace(outcome, dataset=known, sentence=sentence, is_new=False)
     dataset = replace(outcome.dataset, version=tx.next_version(DatasetVersion, context.name))
     tx.add(dataset)
     tx.audit(
@@ -134,7 +139,7 @@ def save(tx: Transaction, context: Context, outcome: Outcome) -> Outcome:
         )
     )
     sentence = f"{dataset.source} is dataset version {dataset.version}: {dataset.rows:,} rows, checked and cleaned."
-    return Outcome(dataset, None, sentence, outcome.details, is_new=True)
+    return replace(outcome, dataset=dataset, sentence=sentence)
 
 
 def _publish(context: Context, uri: str, origin: str) -> Outcome:
@@ -145,7 +150,8 @@ def _publish(context: Context, uri: str, origin: str) -> Outcome:
     except (IngestError, ContractError) as error:
         if origin == "manual":
             raise  # the person who asked is told; there is nothing to keep that they don't have
-        return _quarantine(context, uri, [str(error)], None, f"{uri or 'An announcement without a uri'}: {error}", "")
+        batch = _quarantine(context, uri, [str(error)])
+        return Outcome(None, batch, None, f"Quarantined. {error}.")
     return publish_table(context, table, origin=origin, source=uri)
 
 
@@ -161,15 +167,17 @@ def _save(context: Context, outcome: Outcome, event: ReceivedEvent | None) -> Ou
 
 
 def _quarantine(
-    context: Context, source: str, reasons: list[str], record: QualityRecord | None, sentence: str, details: str
-) -> Outcome:
+    context: Context,
+    source: str,
+    reasons: list[str],
+    table: pa.Table | None = None,
+    record: QualityRecord | None = None,
+) -> QuarantinedBatch:
     from mlcore.data.quarantine import QuarantineStore
 
     batch_id = digest_value([context.name, source, reasons])[7:23]
-    path = QuarantineStore(context.settings.root / "quarantine").keep(context.name, batch_id, source, tuple(reasons))
-    if record is not None:
-        _keep(context, record)
-    batch = QuarantinedBatch(
+    path = QuarantineStore(context.settings.root / "quarantine").keep(context.name, batch_id, source, reasons, table)
+    return QuarantinedBatch(
         id=batch_id,
         usecase=context.name,
         source=source,
@@ -178,12 +186,6 @@ def _quarantine(
         quality_id=record.id if record else None,
         created_at=context.now(),
     )
-    return Outcome(None, batch, f"Quarantined. {sentence}", details, is_new=True)
-
-
-def _keep(context: Context, record: QualityRecord) -> None:
-    with context.ledger.transaction() as tx:
-        tx.add(record)
 
 
 def _save_batch(tx: Transaction, context: Context, batch: QuarantinedBatch) -> None:

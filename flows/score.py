@@ -23,9 +23,10 @@ async def score_batch(usecase: str, source: str, destination: str, model_version
     model = find_model(context, model_version)
 
     def score() -> int:
+        from mlcore.scoring import score_file
+
         from mlcore.capture.spool import Spool
         from mlcore.modelstore import load_model
-        from mlcore.scoring import score_file
 
         loaded = load_model(model.uri, model.digest, context.usecase.contract)
         spool = Spool(context.settings.spool / context.name) if context.usecase.serving.capture else None

@@ -17,7 +17,6 @@ from mlcore.policy.approval import Cause
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mlcore.modelstore import ModelBundle, ModelMetadata
     from mlcore.training.run import TrainedModel
 
 PROJECT = Path(__file__).parent.parent
@@ -46,7 +45,7 @@ async def train(
     model, trained = await asyncio.to_thread(_train, context, dataset, seed, cause, cause_key)
     model = register(context, model)
     context.announce()
-    await context.tell(*describe(context, model, trained))
+    await context.tell(*describe(model, trained))
     return model.version
 
 
@@ -68,7 +67,7 @@ def register(context: Context, model: ModelVersion, lease: Lease | None = None) 
     return model
 
 
-def describe(context: Context, model: ModelVersion, trained: TrainedModel) -> tuple[str, str]:
+def describe(model: ModelVersion, trained: TrainedModel) -> tuple[str, str]:
     """Return one sentence and the table of all candidates."""
     from mlcore.report.markdown import table
 
@@ -122,56 +121,37 @@ def _train(
         context.usecase,
         metadata,
         golden_rows(frame, context.usecase),
-        baseline=_baseline(context, frame, trained, seed),
+        baseline=_baseline(context, frame, trained),
     )
-    model = _record(context, dataset, metadata, bundle, cause, cause_key)
-    return model, trained
-
-
-def _baseline(context: Context, frame: pd.DataFrame, trained: TrainedModel, seed: int) -> bytes:
-    """Return what drift is measured against: the rows trained on, and the errors on the rows held out."""
-    import numpy as np
-
-    from mlcore.drift.baseline import build_baseline
-    from mlcore.training.splits import split_holdout
-
-    train, holdout = split_holdout(frame, context.usecase)
-    return build_baseline(
-        train,
-        trained.pipeline.predict(train),
-        contract=context.usecase.contract,
-        reference=holdout,
-        reference_predictions=trained.pipeline.predict(holdout),
-        rng=np.random.default_rng(seed),
-    ).to_bytes()
-
-
-def _record(
-    context: Context,
-    dataset: DatasetVersion,
-    metadata: ModelMetadata,
-    bundle: ModelBundle,
-    cause: str,
-    cause_key: str,
-) -> ModelVersion:
-    facts = metadata.to_json()
-    return ModelVersion(
+    model = ModelVersion(
         usecase=context.name,
         version=0,  # given by the registry
         digest=bundle.digest,
         uri=bundle.uri,
         dataset_version=dataset.version,
         algorithm=metadata.algorithm,
-        parameters=facts["parameters"],
-        seed=metadata.seed,
-        metrics=facts["metrics"],
-        candidates=tuple(facts["trials"]),
-        code_commit=metadata.provenance["code_commit"],
-        code_dirty=metadata.provenance["code_dirty"],
-        lock_digest=metadata.provenance["lock_digest"],
+        parameters=metadata.to_json()["parameters"],
+        seed=seed,
+        metrics=metadata.to_json()["metrics"],
+        candidates=tuple(metadata.to_json()["trials"]),
+        code_commit=code.code_commit,
+        code_dirty=code.code_dirty,
+        lock_digest=code.lock_digest,
         usecase_digest=context.usecase.digest,
         cause=cause,
         cause_key=cause_key,
         flow_run_id=context.run_id,
         created_at=context.now(),
     )
+    return model, trained
+
+
+def _baseline(context: Context, frame: pd.DataFrame, trained: TrainedModel) -> bytes:
+    """Return what the drift of live rows is measured against: the rows that were trained on."""
+    from mlcore.drift import build_baseline
+    from mlcore.training.splits import split_holdout
+
+    train, _ = split_holdout(frame, context.usecase)
+    block, time = context.usecase.monitoring.drift.block, context.usecase.contract.time
+    blocks = int(train[time.name].dt.floor(block).nunique()) if block is not None and time is not None else None
+    return build_baseline(train, trained.pipeline.predict(train), context.usecase.contract, blocks=blocks).to_bytes()

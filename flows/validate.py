@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from flows import _approval
 from flows._context import Context, open_context, stage
@@ -16,8 +16,12 @@ from mlcore.ledger import leases
 from mlcore.ledger.records import Evaluation, Lease, ModelVersion
 
 if TYPE_CHECKING:
-    from mlcore.ledger.store import Transaction
     from mlcore.validation.compare import EvaluationReport
+
+    from mlcore.ledger.store import Transaction
+
+
+_MARKS: Final = {"passed": "yes", "failed": "**no**", "not_judged": "not judged"}
 
 
 @stage("validate")
@@ -101,7 +105,7 @@ def describe(report: EvaluationReport) -> str:
     """Return the guards as a Markdown table."""
     from mlcore.report.markdown import table
 
-    rows = [("yes" if guard.passed else "**no**", guard.name, guard.sentence) for guard in report.guards]
+    rows = [(_MARKS[guard.outcome], f"{guard.kind}: {guard.name}", guard.sentence) for guard in report.guards]
     return table(("holds", "guard", "what was found"), rows)
 
 

@@ -1,0 +1,118 @@
+"""What should have gone on and has not: found in the ledger, woken again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from flows import _causes
+from mlcore import events, registry
+from mlcore.events import Event
+from mlcore.ledger import leases
+from mlcore.ledger.records import (
+    Approval,
+    BentoRecord,
+    Deployment,
+    Evaluation,
+    Lease,
+    OutboxEntry,
+    Retraining,
+    Window,
+)
+
+if TYPE_CHECKING:
+    from flows._context import Context
+    from mlcore.ledger.store import View
+
+#: A stage that has not followed after so long was lost: its run died, or an event was swallowed by a debounce.
+PATIENCE: Final = timedelta(seconds=45)
+
+
+def wake(context: Context) -> list[str]:
+    """Announce again what nobody has acted on; return what was found."""
+    now = context.now()
+    with context.ledger.transaction() as tx:
+        found = [
+            event for event, since in _pending(tx, context) if now - since > PATIENCE and _is_quiet(tx, event, context)
+        ]
+        for event in found:
+            tx.announce(event)
+    return [f"{event.name} was left and is announced again" for event in found]
+
+
+def _pending(view: View, context: Context) -> Iterator[tuple[Event, datetime]]:
+    """Yield events that would wake what is left, with the time since when it is."""
+    name, now = context.name, context.now()
+
+    def event(kind: str, key: str, **payload: str | int) -> Event:
+        # a new key each minute: the server would take the same id for a double
+        return Event(kind, name, key=f"{key}#{now:%Y-%m-%dT%H:%M}", occurred=now, payload=payload)
+
+    for window in view.all(Window, usecase=name, state="closed"):
+        yield event(events.WINDOW_CLOSED, window.id, window_id=window.id), window.closed_at
+    if not leases.is_held(view.get(Lease, name=_causes.lease_name(context)), now):
+        for state in ("requested", "running"):
+            for left in view.all(Retraining, usecase=name, state=state):
+                yield _again(left, now), left.requested_at
+    for approval in view.all(Approval, usecase=name, state="pending"):
+        if not approval.flow_run_id:
+            yield event(events.APPROVAL_REQUESTED, approval.id, approval_id=approval.id), approval.requested_at
+    yield from _unfinished_release(view, context, event)
+
+
+def _again(left: Retraining, now: datetime) -> Event:
+    return Event(
+        events.RETRAINING_REQUESTED,
+        left.usecase,
+        key=f"{left.decision_id}#{now:%Y-%m-%dT%H:%M}",
+        occurred=now,
+        payload={"decision_id": left.decision_id},
+        labels={"ml.retraining.resume": "true"},
+    )
+
+
+def _unfinished_release(view: View, context: Context, event: Callable[..., Event]) -> Iterator[tuple[Event, datetime]]:
+    name = context.name
+    champion = registry.alias(view, name, "champion")
+    evaluation = view.first(Evaluation, order_by="-created_at", usecase=name, verdict="promote")
+    if evaluation is not None and evaluation.champion_version == (champion.version if champion else None):
+        approval = view.first(Approval, usecase=name, evaluation_id=evaluation.id)
+        if approval is None or approval.state == "granted":
+            kind = events.APPROVAL_GRANTED if approval else events.MODEL_VALIDATED
+            again = event(
+                kind,
+                evaluation.id,
+                model_version=evaluation.model_version,
+                evaluation_id=evaluation.id,
+                approval_id=approval.id if approval else "",
+            )
+            labels = {"ml.verdict": "promote", "ml.approval": "not-needed"}
+            yield Event(again.name, name, again.key, again.occurred, again.payload, labels), evaluation.created_at
+    if champion is None:
+        return
+    serving = view.first(Deployment, order_by="-changed_at", usecase=name, state="serving")
+    if serving is not None and serving.model_version == champion.version:
+        return
+    failed = view.first(
+        Deployment, order_by="-changed_at", usecase=name, model_version=champion.version, state="failed"
+    )
+    if failed is not None:
+        return  # it was tried and refused: a person must look
+    bento = view.get(BentoRecord, usecase=name, model_version=champion.version)
+    if bento is None:
+        yield (
+            event(events.MODEL_PROMOTED, str(champion.generation), model_version=champion.version),
+            champion.changed_at,
+        )
+    else:
+        yield (
+            event(events.BENTO_BUILT, bento.tag, model_version=champion.version, bento_tag=bento.tag),
+            max(champion.changed_at, bento.created_at),
+        )
+
+
+def _is_quiet(view: View, event: Event, context: Context) -> bool:
+    """Whether no event of this kind was announced recently, so that whoever it woke has had time."""
+    last = view.first(OutboxEntry, order_by="-created_at", usecase=context.name, event=event.name)
+    return last is None or context.now() - last.created_at > PATIENCE

@@ -1,0 +1,179 @@
+"""Decide about a cause, once; and if it is worth it, assemble the data, train a challenger and validate it."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from prefect import get_run_logger
+
+from flows import _causes, _lease, publish
+from flows._context import Context, open_context, stage
+from flows._server import ReceivedEvent
+from flows.quality import find_dataset
+from flows.train import train
+from flows.validate import validate
+from mlcore import events
+from mlcore.errors import LeaseHeldError, MLOpsError, TrainingError
+from mlcore.ledger import leases
+from mlcore.ledger.records import DatasetVersion, DiagnosisRecord, Lease, Retraining, Window
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@stage("retrain")
+async def retrain(
+    usecase: str,
+    window_id: str = "",
+    dataset_version: int | None = None,
+    event_id: str = "",
+    reason: str = "",
+) -> str:
+    """Consider what has happened and retrain if the policy says so; started by hand, it retrains.
+
+    Args:
+        usecase: Name of the use case.
+        window_id: The window whose drift woke this; filled in by the automation.
+        dataset_version: The dataset version that woke this; filled in by the automation.
+        event_id: The event that woke this; left out when a person starts it.
+        reason: Why, when a person starts it.
+    """
+    context = open_context(usecase)
+    if event_id:
+        decided = _causes.claim_all(context, _event(context, event_id, window_id, dataset_version))
+    else:
+        decided = [_causes.claim_manual(context, reason)]
+    context.announce()
+    sentences = [f"{item.action}: {item.sentence}" for item in decided]
+    for retraining in _open(context):
+        sentences.append(await _carry_out(context, retraining))
+    await context.tell(
+        sentences[-1] if sentences else "Every event was about something decided before; nothing to do.",
+        "\n".join(f"- {sentence}" for sentence in sentences),
+    )
+    return sentences[-1] if sentences else "nothing"
+
+
+async def _carry_out(context: Context, retraining: Retraining) -> str:
+    """Run one requested retraining to its end, alone for this use case."""
+    try:
+        async with _lease.held(context, _causes.lease_name(context)) as lease:
+            retraining = _change(context, lease, retraining, state="running", flow_run_id=context.run_id)
+            try:
+                dataset = await asyncio.to_thread(_assemble, context, retraining)
+                version = await train(
+                    usecase=context.name,
+                    dataset_version=dataset.version,
+                    cause=retraining.cause,  # type: ignore[arg-type]
+                    cause_key=retraining.cause_key,
+                )
+                verdict = await validate(usecase=context.name, model_version=version)
+            except MLOpsError as error:
+                _change(context, lease, retraining, state="failed", error=str(error), finished_at=context.now())
+                raise
+            _change(
+                context,
+                lease,
+                retraining,
+                state="done",
+                dataset_version=dataset.version,
+                model_version=version,
+                finished_at=context.now(),
+            )
+    except LeaseHeldError as error:
+        # the run that holds it looks again for requested ones, and so does maintain
+        get_run_logger().info("%s", error)
+        return "A retraining of this use case is running already; this one waits its turn."
+    return f"Version {version} was trained on dataset version {dataset.version}: {verdict}."
+
+
+def _open(context: Context) -> list[Retraining]:
+    """Return the retrainings that were asked for and are not done, those of dead runs among them."""
+    with context.ledger.read() as view:
+        if leases.is_held(view.get(Lease, name=_causes.lease_name(context)), context.now()):
+            return view.all(Retraining, order_by="requested_at", usecase=context.name, state="requested")
+        left = view.all(Retraining, order_by="requested_at", usecase=context.name, state="running")
+        return left + view.all(Retraining, order_by="requested_at", usecase=context.name, state="requested")
+
+
+def _change(context: Context, lease: Lease, retraining: Retraining, **values: object) -> Retraining:
+    with context.ledger.transaction() as tx:
+        leases.require(tx, lease, context.now())
+        return tx.change(retraining, **values)
+
+
+def _assemble(context: Context, retraining: Retraining) -> DatasetVersion:
+    """Return the dataset version to train on: what was published, joined with the labelled rows of production."""
+    from mlcore.capture.store import CaptureStore
+    from mlcore.data.assemble import training_set
+    from mlcore.data.ingest import conform
+
+    base = _published(context, retraining.dataset_version)
+    contract = context.usecase.contract
+    labelled = CaptureStore(context.settings.lake_root, context.name, contract).labelled()
+    windows, sound = _without_faulty(context, labelled)
+    if sound.empty:
+        return base
+    table = training_set(
+        context.datasets.read(base.uri, base.table_version),
+        conform(sound, contract, source="captured rows"),
+        contract,
+        keep_since=_keep_since(context, sound),
+    )
+    outcome = publish.publish_table(
+        context,
+        table,
+        origin="collected",
+        source=f"dataset {base.version} and {len(sound):,} labelled rows",
+        parents=(base.version,),
+        windows=windows,
+    )
+    with context.ledger.transaction() as tx:
+        outcome = publish.save(tx, context, outcome)
+    if outcome.dataset is None:
+        raise TrainingError(
+            "the training set failed its checks", subject=context.name, got=outcome.sentence, remedy="Fix the data."
+        )
+    return outcome.dataset
+
+
+def _published(context: Context, version: int | None) -> DatasetVersion:
+    if version is not None:
+        return find_dataset(context, version)
+    with context.ledger.read() as view:
+        versions = view.all(DatasetVersion, order_by="-version", usecase=context.name)
+    return next((item for item in versions if item.origin != "collected"), None) or find_dataset(context, None)
+
+
+def _without_faulty(context: Context, labelled: pd.DataFrame) -> tuple[tuple[str, ...], pd.DataFrame]:
+    """Leave out the rows of windows that were diagnosed as data faults: they are to be fixed, not learned."""
+    time = context.usecase.contract.time
+    with context.ledger.read() as view:
+        windows = {window.id: window for window in view.all(Window, order_by="starts_at", usecase=context.name)}
+        faulty = {item.window_id for item in view.all(DiagnosisRecord, usecase=context.name, cause="data_fault")}
+    if time is not None:
+        for window_id in faulty & windows.keys():
+            window = windows[window_id]
+            inside = (labelled[time.name] >= window.starts_at) & (labelled[time.name] < window.ends_at)
+            labelled = labelled[~inside]
+    return tuple(window_id for window_id in windows if window_id not in faulty), labelled
+
+
+def _keep_since(context: Context, labelled: pd.DataFrame) -> datetime | None:
+    window, time = context.usecase.retraining.training_window, context.usecase.contract.time
+    return None if window is None or time is None else labelled[time.name].max().to_pydatetime() - window
+
+
+def _event(context: Context, event_id: str, window_id: str, dataset_version: int | None) -> ReceivedEvent | None:
+    is_drift = bool(window_id)
+    if not is_drift and dataset_version is None:
+        return None  # woken to carry on what a dead run left
+    return ReceivedEvent(
+        id=event_id,
+        name=events.DRIFT_DETECTED if is_drift else events.DATASET_PUBLISHED,
+        resource_id=f"ml.usecase.{context.name}",
+        occurred=context.now(),
+        payload={"window_id": window_id} if is_drift else {"dataset_version": dataset_version},
+    )
