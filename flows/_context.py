@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -109,6 +110,9 @@ def stage(name: str, **options: Any) -> Callable[[Callable[P, Awaitable[R]]], An
                 # the error travels in the state, so that a parent flow raises it again as it was
                 return Failed(message=str(error), data=error)
 
+        # prefect reads the parameters off `run`: their annotations are names of the module that `function` is in
+        run.__signature__ = inspect.signature(function, eval_str=True)  # type: ignore[attr-defined]
+        run.__annotations__ = inspect.get_annotations(function, eval_str=True)
         return flow(name=name, flow_run_name=f"{name}-{{usecase}}", **options)(run)
 
     return decorate

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from prefect import suspend_flow_run
+from prefect.flow_runs import asuspend_flow_run
 from prefect.input import RunInput
 from pydantic import Field
 
 from flows import _approval
-from flows._context import open_context, stage
+from flows._context import Context, open_context, stage
 from mlcore.errors import ApprovalError
 from mlcore.ledger.records import Approval
 
@@ -37,7 +37,7 @@ async def approve(usecase: str, approval_id: str = "") -> str:
     # a resumed run starts from the top: answers given before come back at once, by their key
     while approval.state == "pending":
         _approval.bind(context, approval)
-        form = await suspend_flow_run(
+        form = await asuspend_flow_run(
             wait_for_input=ApprovalForm.with_initial_data(description=question),
             timeout=_approval.seconds_left(context, approval),
             key=f"{approval.id}-{attempt}",
@@ -53,7 +53,7 @@ async def approve(usecase: str, approval_id: str = "") -> str:
     return sentence
 
 
-def _answer(context: _approval.Context, approval: Approval, form: ApprovalForm) -> Approval:
+def _answer(context: Context, approval: Approval, form: ApprovalForm) -> Approval:
     return _approval.answer(
         context.ledger,
         context.usecase,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,7 +110,7 @@ def _train(
         metrics=trained.scores.to_json(),
         train_rows=trained.train_rows,
         holdout_rows=trained.holdout_rows,
-        importance=tuple(item.to_json() for item in trained.importance),
+        importance=tuple(asdict(item) for item in trained.importance),
         trials=tuple(trial.to_json() for trial in trained.trials),
         dataset_version=dataset.version,
         dataset_digest=dataset.digest,

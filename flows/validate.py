@@ -16,7 +16,7 @@ from mlcore.ledger import leases
 from mlcore.ledger.records import Evaluation, Lease, ModelVersion
 
 if TYPE_CHECKING:
-    from mlcore.validation.compare import EvaluationReport
+    from mlcore.validation import EvaluationReport
 
     from mlcore.ledger.store import Transaction
 

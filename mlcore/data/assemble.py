@@ -29,4 +29,6 @@ def training_set(
         both = both.sort_values(contract.time.name, kind="stable")
         if keep_since is not None:
             both = both[both[contract.time.name] >= keep_since]
-    return pa.Table.from_pandas(both, schema=contract.arrow_schema(), preserve_index=False).replace_schema_metadata(None)
+    return pa.Table.from_pandas(both, schema=contract.arrow_schema(), preserve_index=False).replace_schema_metadata(
+        None
+    )

@@ -96,6 +96,4 @@ def _number_bytes(column: pa.Array) -> Any:
     else:
         values = pc.fill_null(pc.cast(column, pa.int64()), 0).to_numpy().astype(">i8")
     values = np.ascontiguousarray(values)
-    return np.concatenate(
-        [present.astype(np.uint8).reshape(-1, 1), values.view(np.uint8).reshape(-1, 8)], axis=1
-    )
+    return np.concatenate([present.astype(np.uint8).reshape(-1, 1), values.view(np.uint8).reshape(-1, 8)], axis=1)

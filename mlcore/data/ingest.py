@@ -88,7 +88,9 @@ def conform(data: pa.Table | pd.DataFrame, contract: DataContract, *, source: st
     table = data if isinstance(data, pa.Table) else pa.Table.from_pandas(data, preserve_index=False)
     _check_names(table.column_names, contract, source)
     schema = contract.arrow_schema()
-    columns = [_convert(table[column.name], column, schema.field(column.name).type, source) for column in contract.columns]
+    columns = [
+        _convert(table[column.name], column, schema.field(column.name).type, source) for column in contract.columns
+    ]
     return pa.Table.from_arrays(columns, schema=schema)
 
 
@@ -191,7 +193,9 @@ def _cast(values: pa.Array, column: Column, wanted: pa.DataType) -> pa.Array:
             raise ValueError("not a truth value")
         return pc.if_else(pc.is_null(values), None, true)
     if column.type == "boolean" and (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
-        if not pc.all(pc.or_kleene(pc.is_in(values, value_set=pa.array([0, 1], values.type)), pc.is_null(values))).as_py():
+        if not pc.all(
+            pc.or_kleene(pc.is_in(values, value_set=pa.array([0, 1], values.type)), pc.is_null(values))
+        ).as_py():
             raise ValueError("not a truth value")
         return pc.not_equal(values, pa.scalar(0, values.type))
     if pa.types.is_string(values.type) and column.is_numeric:

@@ -84,7 +84,9 @@ def verify(ledger: Ledger, head: AuditHead | None = None) -> AuditHead:
             if entry.sequence != sequence + 1:
                 raise _broken(sequence + 1, "the entry", "a gap: it was deleted")
             if entry.previous_hash != previous:
-                raise _broken(entry.sequence, f"the previous hash {previous}", "another: entries were reordered or deleted")
+                raise _broken(
+                    entry.sequence, f"the previous hash {previous}", "another: entries were reordered or deleted"
+                )
             if entry_hash(entry) != entry.hash:
                 raise _broken(entry.sequence, "content that gives its hash", "other content: it was edited")
             previous, sequence = entry.hash, entry.sequence

@@ -110,7 +110,9 @@ class Transaction(View):
 
         table = tables.table(kind)
         self._lock(f"{kind.TABLE}:{usecase}")
-        return (self._connection.scalar(sa.select(sa.func.max(table.c.version)).where(table.c.usecase == usecase)) or 0) + 1
+        return (
+            self._connection.scalar(sa.select(sa.func.max(table.c.version)).where(table.c.usecase == usecase)) or 0
+        ) + 1
 
     def announce(self, event: Event) -> None:
         """Write `event` to the outbox; it is delivered after this transaction is committed, at least once.

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=Record)
 
 KINDS: Final[tuple[type[Record], ...]] = tuple(
-    kind for kind in vars(records).values() if isinstance(kind, type) and issubclass(kind, Record) and kind is not Record
+    kind
+    for kind in vars(records).values()
+    if isinstance(kind, type) and issubclass(kind, Record) and kind is not Record
 )
 
 #: What may not exist twice, besides the primary keys.
@@ -50,13 +52,13 @@ def metadata() -> sa.MetaData:
     found = sa.MetaData()
     for kind in KINDS:
         columns = [
-            sa.Column(name, _sql_type(hint)(), primary_key=name in kind.KEY, nullable=_is_optional(hint), autoincrement=False)
+            sa.Column(
+                name, _sql_type(hint)(), primary_key=name in kind.KEY, nullable=_is_optional(hint), autoincrement=False
+            )
             for name, hint in _hints(kind).items()
         ]
         constraints = [sa.UniqueConstraint(*names) for names in UNIQUE.get(kind.TABLE, ())]
-        indexes = [
-            sa.Index(f"ix_{kind.TABLE}_{'_'.join(names)}", *names) for names in INDEXES.get(kind.TABLE, ())
-        ]
+        indexes = [sa.Index(f"ix_{kind.TABLE}_{'_'.join(names)}", *names) for names in INDEXES.get(kind.TABLE, ())]
         sa.Table(kind.TABLE, found, *columns, *constraints, *indexes)
     return found
 

@@ -75,6 +75,24 @@ class ModelMetadata:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, trained: Any, provenance: Any, **facts: Any) -> ModelMetadata:
+        """Return the facts of a `TrainedModel` and its `Provenance`; `facts` are further fields by name."""
+        return cls(
+            algorithm=trained.algorithm,
+            estimator=trained.estimator,
+            parameters=trained.parameters,
+            seed=trained.seed,
+            metric=trained.metric,
+            metrics=trained.scores.to_json(),
+            train_rows=trained.train_rows,
+            holdout_rows=trained.holdout_rows,
+            importance=tuple(asdict(importance) for importance in trained.importance),
+            trials=tuple(trial.to_json() for trial in trained.trials),
+            provenance=provenance.to_json(),
+            **facts,
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return {name: _plain(value) for name, value in asdict(self).items()}

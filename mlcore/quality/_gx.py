@@ -39,7 +39,9 @@ def run_checks(table: pa.Table, columns: Sequence[Column], minimum_rows: int) ->
     expectations = _suite(columns, minimum_rows)
     batch = _batch(table)
     results = _validate(batch, [expectation for expectation, _ in expectations], "BOOLEAN_ONLY")
-    failed = [expectation for (expectation, _), passed in zip(expectations, results, strict=True) if not passed["success"]]
+    failed = [
+        expectation for (expectation, _), passed in zip(expectations, results, strict=True) if not passed["success"]
+    ]
     details = iter(_validate(batch, failed, "SUMMARY") if failed else ())
     return tuple(
         _passed(expectation, text) if result["success"] else _failed(expectation, text, next(details))
@@ -54,7 +56,9 @@ def _suite(columns: Sequence[Column], minimum_rows: int) -> list[tuple[Expectati
     for column in columns:
         present = 1 - column.maximum_missing_fraction
         if present > 0:
-            text = "no missing value" if present == 1 else f"at most {column.maximum_missing_fraction:.0%} missing values"
+            text = (
+                "no missing value" if present == 1 else f"at most {column.maximum_missing_fraction:.0%} missing values"
+            )
             suite.append((gxe.ExpectColumnValuesToNotBeNull(column=column.name, mostly=present), text))
         share = "" if column.minimum_valid_fraction == 1 else f" for {column.minimum_valid_fraction:.0%} of the values"
         if column.minimum is not None or column.maximum is not None:

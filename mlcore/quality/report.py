@@ -69,7 +69,5 @@ class QualityReport:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> QualityReport:
         """Return what `to_json` wrote."""
-        checks = tuple(
-            QualityCheck(**{**check, "examples": tuple(check["examples"])}) for check in values["checks"]
-        )
+        checks = tuple(QualityCheck(**{**check, "examples": tuple(check["examples"])}) for check in values["checks"])
         return cls(rows=values["rows"], checks=checks)

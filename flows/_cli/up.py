@@ -1,0 +1,42 @@
+"""`mlops up`: everything for one's own work, until Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+
+from rich.console import Console
+
+from flows._cli.stack import Stack
+from flows.settings import settings
+from mlcore.errors import ServerError
+
+
+def run(*, home: Path, server_port: int, host_port: int) -> None:
+    """Start everything, say where it is, wait for SIGINT or SIGTERM, stop everything.
+
+    Raises
+    ------
+    SettingsError
+        If a port is taken.
+    ServerError
+        If a part does not come up, or ends by itself.
+    """
+    console = Console(soft_wrap=True, highlight=False)
+    asked = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: asked.set())
+    stack = Stack(home, server_port, host_port, settings().usecases, progress=lambda text: console.print(f"  {text}"))
+    with stack:
+        console.print(
+            f"\nPrefect UI    {stack.ui_url}\nservices      {stack.host_url}/<use case>/predict\n"
+            f"home          {home.resolve()}\nlogs          {home.resolve() / 'logs'}\n\n"
+            f"In another terminal:\n  export PREFECT_API_URL={stack.api_url} MLOPS_HOME={home.resolve()}\n"
+            "  mlops publish bikeshare usecases/bikeshare/data/hourly.csv\n\nCtrl-C stops everything."
+        )
+        while not asked.wait(1.0):
+            crashed = stack.crashed()
+            if crashed:
+                raise ServerError(f"the {crashed} has ended", subject=str(home / "logs" / f"{crashed}.log"))
+        console.print("\nstopping")

@@ -1,0 +1,160 @@
+"""The gate: promote when better beyond doubt, hold when undecided, reject when worse or when a guard fails."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from mlcore.metrics import Output, metric_named
+from mlcore.validation.bootstrap import Resampler
+from mlcore.validation.guards import all_guards, slices
+from mlcore.validation.report import EvaluationReport, GuardResult, MetricResult, Verdict, WorstRow
+from mlcore.validation.subject import Model, Subject, margin
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mlcore.usecase import UseCase
+
+Array = np.ndarray[Any, Any]
+_WORST: Final = 10
+
+
+def evaluate(
+    challenger: Model, champion: Model | None, holdout: pd.DataFrame, usecase: UseCase, *, rng: np.random.Generator
+) -> EvaluationReport:
+    """Judge `challenger` on held-out rows; the first model is judged against the dummy that came with it.
+
+    Parameters
+    ----------
+    challenger, champion : Model
+        `champion` is None where there is none yet.
+    holdout : DataFrame
+        Contract columns of rows that neither model was fitted on.
+    usecase : UseCase
+    rng : numpy.random.Generator
+        Draws the resamples.
+    """
+    from mlcore.training.splits import target_values, usable
+
+    policy, contract = usecase.validation, usecase.contract
+    metric = metric_named(policy.metric or usecase.training.search.metric, contract.task)
+    rows = usable(holdout, contract)
+    truth = target_values(rows, contract)
+    opponent: Any = "champion" if champion is not None else "dummy"
+    if len(rows) < policy.minimum_rows:
+        sentence = f"{len(rows):,} held-out rows are too few to judge; {policy.minimum_rows:,} are asked for."
+        return EvaluationReport(
+            "hold",
+            sentence,
+            (sentence,),
+            opponent,
+            metric.name,
+            policy.confidence,
+            len(rows),
+            0,
+            extra_rows=policy.minimum_rows - len(rows),
+        )
+    answers = champion.output(rows) if champion is not None else Output.of(challenger.dummy, rows)
+    subject = Subject(
+        usecase=usecase,
+        model=challenger,
+        frame=rows,
+        truth=truth,
+        challenger=challenger.output(rows),
+        opponent=answers,
+        metric=metric,
+        resampler=Resampler(len(rows), _blocks(rows, usecase), policy.resamples, rng),
+    )
+    primary = subject.compare(metric)
+    found, slice_guards = slices(subject) if champion is not None else ([], [])
+    guards = (*all_guards(subject), *slice_guards)
+    verdict, sentence, reasons = _judge(usecase, primary, guards, opponent)
+    return EvaluationReport(
+        verdict=verdict,
+        sentence=sentence,
+        reasons=reasons,
+        opponent=opponent,
+        metric=metric.name,
+        confidence=policy.confidence,
+        rows=len(rows),
+        units=subject.resampler.units,
+        metrics=(primary,),
+        guards=guards,
+        slices=tuple(found),
+        worst_rows=_worst(subject),
+        extra_rows=_extra_rows(primary, len(rows)) if verdict == "hold" else None,
+    )
+
+
+def _judge(
+    usecase: UseCase, primary: MetricResult, guards: tuple[GuardResult, ...], opponent: str
+) -> tuple[Verdict, str, tuple[str, ...]]:
+    policy = usecase.validation
+    difference, allowed = primary.difference, margin(policy.margin_fraction, primary.opponent.value)
+    told = (
+        f"{primary.name} {primary.challenger.value:.4g} against {primary.opponent.value:.4g} of the {opponent} "
+        f"(difference {difference.value:+.4g}, {2 * policy.confidence - 1:.0%} interval {difference.lower:+.4g} to "
+        f"{difference.upper:+.4g})"
+    )
+    failed = [f"{guard.kind} {guard.name}: {guard.sentence}" for guard in guards if guard.outcome == "failed"]
+    if not math.isfinite(difference.value):
+        return "hold", f"{primary.name} is not defined on these rows.", (told,)
+    if difference.lower > 0:
+        failed.insert(0, f"it is worse than the {opponent}: {told}")
+    if failed:
+        return "reject", f"Not promoted: {failed[0]}.", tuple(failed)
+    open_guards = [
+        f"{guard.kind} {guard.name}: {guard.sentence}"
+        for guard in guards
+        if guard.outcome == "not_judged" and guard.blocking
+    ]
+    if open_guards:
+        return "hold", f"Not decided: {open_guards[0]}.", tuple(open_guards)
+    if difference.upper < 0:
+        return "promote", f"Better beyond doubt: {told}.", ()
+    if difference.upper <= allowed and policy.when_not_worse == "promote" and opponent == "champion":
+        return "promote", f"Not worse, within the margin of {allowed:.4g}, and the policy wants it: {told}.", ()
+    return "hold", f"Neither better nor worse beyond doubt: {told}.", (told,)
+
+
+def _extra_rows(primary: MetricResult, rows: int) -> int | None:
+    """Return how many more rows would bring the interval clear of zero, if the difference stays what it is."""
+    value = abs(primary.difference.value)
+    half = max(primary.difference.upper - primary.difference.value, primary.difference.value - primary.difference.lower)
+    if value == 0 or not math.isfinite(half):
+        return None
+    return max(0, math.ceil(rows * ((half / value) ** 2 - 1)))
+
+
+def _blocks(rows: pd.DataFrame, usecase: UseCase) -> Array | None:
+    block, time = usecase.validation.block, usecase.contract.time
+    if block is None or time is None:
+        return None
+    numbers: Array = rows[time.name].dt.floor(block).astype("int64").to_numpy()
+    return numbers
+
+
+def _worst(subject: Subject) -> tuple[WorstRow, ...]:
+    if subject.challenger.probabilities is None:
+        losses = np.abs(subject.truth - subject.challenger.values)
+    else:
+        index = subject.challenger.class_index(subject.truth)
+        taken = subject.challenger.probabilities[np.arange(len(index)), np.maximum(index, 0)]
+        losses = 1 - np.where(index >= 0, taken, 0.0)
+    plain = [
+        column.name for column in subject.usecase.contract.inputs if column.capture == "plain" and not column.sensitive
+    ]
+    order = np.argsort(losses)[::-1][:_WORST]
+    return tuple(
+        WorstRow(
+            row=subject.frame.iloc[int(number)][plain].to_dict(),
+            truth=subject.truth[number],
+            challenger=subject.challenger.values[number],
+            opponent=subject.opponent.values[number],
+            loss=float(losses[number]),
+        )
+        for number in order
+    )
