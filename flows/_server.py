@@ -118,6 +118,16 @@ class Server:
                 remedy="Look at the run in the UI: it may have been answered or have expired.",
             )
 
+    def deployments(self) -> list[dict[str, Any]]:
+        """Return all deployments."""
+        return list(self._call("POST", "/deployments/filter", json={"limit": 200}))
+
+    def sentence_of(self, run_id: str) -> str:
+        """Return the sentence that a run left as its artifact; empty where it left none."""
+        body = {"artifacts": {"flow_run_id": {"any_": [run_id]}}, "limit": 1, "sort": "CREATED_DESC"}
+        found = self._call("POST", "/artifacts/filter", json=body)
+        return found[0]["data"].splitlines()[0].strip("*") if found else ""
+
     def ensure_work_pool(self, name: str, kind: str) -> None:
         """Create work pool `name` where it is missing."""
         self._call("POST", "/work_pools/", accept=(409,), json={"name": name, "type": kind})
@@ -125,7 +135,7 @@ class Server:
     def find_block(self, kind: str, name: str) -> str | None:
         """Return the id of a block, None where there is none."""
         block = self._call("GET", f"/block_types/slug/{kind}/block_documents/name/{name}", accept=(404,))
-        return block["id"] if "id" in block else None
+        return block.get("id")  # type: ignore[no-any-return]
 
     def automations(self) -> list[dict[str, Any]]:
         """Return all automations."""

@@ -26,9 +26,8 @@ async def backtest(usecase: str, uri: str = "", dataset_version: int | None = No
 
 def _replay(context: Context, uri: str, version: int | None) -> tuple[str, str, Path]:
     from mlcore.backtest import replay
-    from mlcore.report.backtest import write_backtest_page
-
     from mlcore.data.ingest import read_source
+    from mlcore.report.backtest import write_backtest_page
     from mlcore.report.markdown import table
 
     if uri:

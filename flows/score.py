@@ -23,16 +23,13 @@ async def score_batch(usecase: str, source: str, destination: str, model_version
     model = find_model(context, model_version)
 
     def score() -> int:
-        from mlcore.scoring import score_file
-
         from mlcore.capture.spool import Spool
         from mlcore.modelstore import load_model
+        from mlcore.scoring import score_file
 
         loaded = load_model(model.uri, model.digest, context.usecase.contract)
         spool = Spool(context.settings.spool / context.name) if context.usecase.serving.capture else None
-        return score_file(
-            loaded, source, Path(destination), context.usecase, model_version=model.version, capture=spool
-        ).rows
+        return score_file(loaded, source, Path(destination), model_version=model.version, spool=spool).rows
 
     rows = await asyncio.to_thread(score)
     await context.tell(f"{rows:,} rows of {source} are scored by version {model.version} into {destination}.")

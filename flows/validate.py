@@ -16,9 +16,8 @@ from mlcore.ledger import leases
 from mlcore.ledger.records import Evaluation, Lease, ModelVersion
 
 if TYPE_CHECKING:
-    from mlcore.validation import EvaluationReport
-
     from mlcore.ledger.store import Transaction
+    from mlcore.validation import EvaluationReport
 
 
 _MARKS: Final = {"passed": "yes", "failed": "**no**", "not_judged": "not judged"}

@@ -20,25 +20,31 @@ if TYPE_CHECKING:
 
 Cause = Literal["data_fault", "harmful_shift", "concept_change", "harmless_shift", "healthy", "too_little_data"]
 
-#: Wrong units seen in practice: what the values were multiplied by, and what was added.
-UNIT_FAULTS: Final[Mapping[str, tuple[float, float]]] = {
-    "Fahrenheit instead of Celsius": (1.8, 32.0),
-    "Celsius instead of Fahrenheit": (1 / 1.8, -32.0 / 1.8),
-    "Kelvin instead of Celsius": (1.0, 273.15),
-    "Celsius instead of Kelvin": (1.0, -273.15),
-    "feet instead of metres": (3.28084, 0.0),
-    "metres instead of feet": (1 / 3.28084, 0.0),
-    "miles instead of kilometres": (0.621371, 0.0),
-    "kilometres instead of miles": (1.609344, 0.0),
-    "pounds instead of kilograms": (2.204623, 0.0),
-    "kilograms instead of pounds": (1 / 2.204623, 0.0),
-    "percent instead of fractions": (100.0, 0.0),
-    "fractions instead of percent": (0.01, 0.0),
+#: What the values of a wrong unit were multiplied by, and what was added, for each unit a contract may name.
+UNIT_FAULTS: Final[Mapping[str, Mapping[str, tuple[float, float]]]] = {
+    "°C": {"in Fahrenheit, not Celsius": (1.8, 32.0), "in Kelvin, not Celsius": (1.0, 273.15)},
+    "°F": {"in Celsius, not Fahrenheit": (1 / 1.8, -32.0 / 1.8)},
+    "K": {"in Celsius, not Kelvin": (1.0, -273.15)},
+    "m": {"in feet, not metres": (3.28084, 0.0), "in kilometres, not metres": (0.001, 0.0)},
+    "ft": {"in metres, not feet": (1 / 3.28084, 0.0)},
+    "km": {"in miles, not kilometres": (0.621371, 0.0), "in metres, not kilometres": (1000.0, 0.0)},
+    "km/h": {"in miles per hour": (0.621371, 0.0), "in metres per second": (1 / 3.6, 0.0)},
+    "mi": {"in kilometres, not miles": (1.609344, 0.0)},
+    "kg": {"in pounds, not kilograms": (2.204623, 0.0), "in grams, not kilograms": (1000.0, 0.0)},
+    "lb": {"in kilograms, not pounds": (1 / 2.204623, 0.0)},
+    "%": {"a fraction, not percent": (0.01, 0.0)},
+    "s": {"in milliseconds, not seconds": (1000.0, 0.0)},
+    "min": {"in seconds, not minutes": (60.0, 0.0), "in hours, not minutes": (1 / 60, 0.0)},
+}
+#: What goes wrong with a number whatever its unit.
+SCALE_FAULTS: Final[Mapping[str, tuple[float, float]]] = {
     "ten times too large": (10.0, 0.0),
     "ten times too small": (0.1, 0.0),
+    "a hundred times too large": (100.0, 0.0),
+    "a hundred times too small": (0.01, 0.0),
     "a thousand times too large": (1000.0, 0.0),
     "a thousand times too small": (0.001, 0.0),
-    "the sign reversed": (-1.0, 0.0),
+    "of the opposite sign": (-1.0, 0.0),
 }
 _LEAST_ROWS_FOR_SIGNATURES: Final = 12
 #: Share of missing values beyond the baseline's that is a burst.
@@ -209,15 +215,25 @@ def _signature(column: Column, before: NumericBaseline, values: np.ndarray[Any, 
 
 
 def _wrong_unit(column: Column, before: NumericBaseline, present: np.ndarray[Any, Any]) -> str | None:
+    """Return which unit or scale would explain values that break the contract.
+
+    A unit that the contract's own unit is commonly mistaken for is believed when it brings every value back into the
+    contract; a mere factor only when it also brings them much nearer to the baseline.
+    """
     now = kolmogorov_smirnov(before.values, np.sort(present))[0]
-    best, best_distance = None, now - _UNIT_GAIN
-    for name, (factor, offset) in UNIT_FAULTS.items():
-        restored = np.sort((present - offset) / factor)
-        low = -np.inf if column.minimum is None else column.minimum
-        high = np.inf if column.maximum is None else column.maximum
-        if restored[0] < low or restored[-1] > high:
-            continue
-        distance = kolmogorov_smirnov(before.values, restored)[0]
-        if distance < best_distance:
-            best, best_distance = name, distance
-    return f"in {best}" if best and " instead of " in best else best
+    for faults, limit in ((UNIT_FAULTS.get(column.unit, {}), now), (SCALE_FAULTS, now - _UNIT_GAIN)):
+        distances = {}
+        for name, (factor, offset) in faults.items():
+            restored = np.sort((present - offset) / factor)
+            if _in_range(column, restored):
+                distances[name] = kolmogorov_smirnov(before.values, restored)[0]
+        best = min(distances, key=lambda name: distances[name], default=None)
+        if best is not None and distances[best] <= limit:
+            return best
+    return None
+
+
+def _in_range(column: Column, ordered: np.ndarray[Any, Any]) -> bool:
+    low = -np.inf if column.minimum is None else column.minimum
+    high = np.inf if column.maximum is None else column.maximum
+    return bool(ordered[0] >= low and ordered[-1] <= high)

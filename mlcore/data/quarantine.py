@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
 from collections.abc import Sequence
@@ -60,7 +59,7 @@ class QuarantineStore:
         facts = {"source": source, "reasons": list(reasons)}
         (unfinished / REASONS).write_text(json.dumps(facts, indent=2, ensure_ascii=False), encoding="utf-8")
         try:
-            os.rename(unfinished, place)
+            unfinished.rename(place)
         except OSError:
             if not place.is_dir():
                 raise

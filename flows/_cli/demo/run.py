@@ -145,7 +145,7 @@ class Demo:
         for ids, truths in told:
             self.application.tell(ids, truths)
         self.watch.say(f"  {self.counter.sent:,} requests sent; waiting for the windows to close")
-        window = self.watch.until("a harmful drift", lambda view: self._harmful(view))
+        window = self.watch.until("a harmful drift", self._harmful)
         self.watch.say(f"  drift with harm in {window.window_id}: {window.sentence}")
         self._storm(window.window_id)
         decision = self.watch.until("a retraining", lambda view: self._decided(view, window.window_id))
