@@ -26,9 +26,7 @@ async def prove(session: aiohttp.ClientSession, url: str, bento: Path) -> int:
     golden = json.loads((bento / "src" / "bundle" / "model" / "golden.json").read_text())
     if not golden["rows"]:
         return 0
-    async with session.post(
-        f"{url}/predict", json={"rows": golden["rows"]}, headers={"X-Capture": "off"}
-    ) as answer:
+    async with session.post(f"{url}/predict", json={"rows": golden["rows"]}, headers={"X-Capture": "off"}) as answer:
         text = await answer.text()
         if answer.status != 200:
             raise ChildError(f"the service refuses its golden rows with {answer.status}: {text[:300]}")

@@ -24,7 +24,7 @@ from bentos.child import Child, ChildError
 from bentos.golden import prove
 
 log = logging.getLogger("bentos.host")
-TOKEN_FILE: Final = "token"  # noqa: S105 (the file's name)
+TOKEN_FILE: Final = "token"
 STATE_FILE: Final = "services.json"
 _MOST_BODY_BYTES: Final = 64 * 1024 * 1024
 _DRAIN_SECONDS: Final = 30.0
@@ -125,7 +125,9 @@ class Host:
     async def _switch(self, placement: Placement, *, prove_golden: bool) -> int:
         """Bring `placement` up and let it take the traffic; what served before is drained and stopped."""
         assert self._session is not None
-        child = await Child.start(placement.bento_path, self.state_dir / "logs" / f"{placement.usecase}.log", self._session)
+        child = await Child.start(
+            placement.bento_path, self.state_dir / "logs" / f"{placement.usecase}.log", self._session
+        )
         proven = 0
         try:
             if prove_golden:
@@ -196,7 +198,9 @@ class Host:
                     await asyncio.sleep(0.2)
             finally:
                 service.in_flight -= 1
-        return web.json_response({"error": f"{usecase} is not ready, try again"}, status=503, headers={"Retry-After": "2"})
+        return web.json_response(
+            {"error": f"{usecase} is not ready, try again"}, status=503, headers={"Retry-After": "2"}
+        )
 
     def _remember(self) -> None:
         path = self.state_dir / STATE_FILE

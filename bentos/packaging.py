@@ -82,7 +82,11 @@ def build(
                 version=version,
                 build_ctx=str(context),
                 include=["mlcore/**", "bentos/**", "bundle/**"],
-                labels={"usecase": usecase.name, "model_version": str(model_version), "model_digest": model_digest[:63]},
+                labels={
+                    "usecase": usecase.name,
+                    "model_version": str(model_version),
+                    "model_digest": model_digest[:63],
+                },
                 python={"requirements_txt": "requirements.txt", "lock_packages": False},
             )
         except (BentoMLException, OSError) as error:
@@ -102,9 +106,7 @@ def bento_digest(path: Path) -> str:
     return digest_value({str(file.relative_to(path)): digest_bytes(file.read_bytes()) for file in kept})
 
 
-def _stage(
-    context: Path, model: Path, digest: str, usecase: str, version: int, lock_file: Path
-) -> None:
+def _stage(context: Path, model: Path, digest: str, usecase: str, version: int, lock_file: Path) -> None:
     if not model.is_dir():
         raise PackagingError("the model's folder is gone", subject=str(model), remedy="Restore it, or train again.")
     for package in ("mlcore", "bentos"):

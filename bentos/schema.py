@@ -66,13 +66,18 @@ def predict_request(contract: DataContract, maximum_rows: int) -> type[BaseModel
     fields: dict[str, Any] = {
         column.name: (
             _TYPES[column.type] | None,
-            Field(default=None, description=" ".join(filter(None, (column.description, f"[{column.unit}]" * bool(column.unit))))),
+            Field(
+                default=None,
+                description=" ".join(filter(None, (column.description, f"[{column.unit}]" * bool(column.unit)))),
+            ),
         )
         for column in contract.inputs
     }
     row = create_model("Row", __base__=_Strict, **fields)
     return create_model(
-        "PredictRequest", __base__=_Strict, rows=(list[row], Field(min_length=1, max_length=maximum_rows))  # type: ignore[valid-type]
+        "PredictRequest",
+        __base__=_Strict,
+        rows=(list[row], Field(min_length=1, max_length=maximum_rows)),
     )
 
 

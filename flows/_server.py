@@ -135,7 +135,7 @@ class Server:
     def find_block(self, kind: str, name: str) -> str | None:
         """Return the id of a block, None where there is none."""
         block = self._call("GET", f"/block_types/slug/{kind}/block_documents/name/{name}", accept=(404,))
-        return block.get("id")  # type: ignore[no-any-return]
+        return block.get("id")
 
     def automations(self) -> list[dict[str, Any]]:
         """Return all automations."""

@@ -61,27 +61,23 @@ async def _carry_out(context: Context, retraining: Retraining) -> str:
     try:
         async with _lease.held(context, _causes.lease_name(context)) as lease:
             retraining = _change(context, lease, retraining, state="running", flow_run_id=context.run_id)
+            # what stands if anything goes wrong; a run that is killed writes nothing, and maintain has it carried on
+            outcome: dict[str, object] = {"state": "failed", "error": "the run failed; its log says why"}
             try:
                 dataset = await asyncio.to_thread(_assemble, context, retraining)
                 version = await train(
                     usecase=context.name,
                     dataset_version=dataset.version,
-                    cause=retraining.cause,  # type: ignore[arg-type]
+                    cause=retraining.cause,
                     cause_key=retraining.cause_key,
                 )
                 verdict = await validate(usecase=context.name, model_version=version)
+                outcome = {"state": "done", "dataset_version": dataset.version, "model_version": version}
             except MLOpsError as error:
-                _change(context, lease, retraining, state="failed", error=str(error), finished_at=context.now())
+                outcome["error"] = str(error)
                 raise
-            _change(
-                context,
-                lease,
-                retraining,
-                state="done",
-                dataset_version=dataset.version,
-                model_version=version,
-                finished_at=context.now(),
-            )
+            finally:
+                _change(context, lease, retraining, finished_at=context.now(), **outcome)
     except LeaseHeldError as error:
         # the run that holds it looks again for requested ones, and so does maintain
         get_run_logger().info("%s", error)

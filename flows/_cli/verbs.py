@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -215,7 +216,8 @@ def backtest(usecase: str, data: str) -> Answer:
     result = replay(past.to_pandas(), found, seed=found.training.search.seed)
     page = write_backtest_page(result, here.root / "backtests" / f"{found.name}.html")
     lines = [result.sentence, ""] + [
-        f"{item.strategy:<12} {result.metric} {item.error:8.4g}   retrainings {item.retrainings:3d}   alarms {item.alarms:3d}"
+        f"{item.strategy:<12} {result.metric} {item.error:8.4g}   "
+        f"retrainings {item.retrainings:3d}   alarms {item.alarms:3d}"
         for item in result.summaries
     ]
     return {**result.to_json(), "page": str(page)}, "\n".join([*lines, "", str(page)])
@@ -224,13 +226,11 @@ def backtest(usecase: str, data: str) -> Answer:
 def doctor() -> Answer:
     """Check everything that must be there."""
     here = settings()
-    checks = [
+    checks: list[tuple[str, Callable[[], str]]] = [
         ("use cases", lambda: ", ".join(_load(here, name).name for name in list_usecases(here.usecases)) or "none"),
         (
             "ledger",
-            lambda: (
-                f"{here.ledger.rpartition('@')[2]}: {audit.verify(Ledger.open(here.ledger)).sequence} audit entries"
-            ),
+            lambda: f"{here.ledger.rpartition('@')[2]}: {audit.verify(_ledger(here)).sequence} audit entries",
         ),
         ("server", lambda: _server_check(here)),
         ("host", lambda: _host_check(here)),

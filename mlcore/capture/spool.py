@@ -83,25 +83,35 @@ class Spool:
             try:
                 item = self._queue.get(timeout=self._idle_seconds)
             except queue.Empty:
-                segment = self._seal(segment)
+                self._seal(segment)
+                segment = None
                 continue
             if isinstance(item, list):
                 batch = [*item, *self._more()]
                 with self._lock:
                     self._waiting -= len(batch)
-                try:
-                    segment = segment or _Segment(self.folder)
-                    segment.write(batch)
-                except OSError:
-                    # a full disk must not stop the service; what is lost is counted and shown by /metrics
-                    self.failed += len(batch)
-                if segment is not None and segment.rows >= self._segment_rows:
-                    segment = self._seal(segment)
+                segment = self._write(segment, batch)
                 continue
-            segment = self._seal(segment)
+            self._seal(segment)
+            segment = None
             if item is None:
                 return
             item.set()
+
+    def _write(self, segment: _Segment | None, batch: list[dict[str, Any]]) -> _Segment | None:
+        """Write to the segment, or to a new one; return it while it may grow."""
+        try:
+            segment = segment or _Segment(self.folder)
+            segment.write(batch)
+        except OSError:
+            # a full disk must not stop the service; what is lost is counted and shown by /metrics
+            self.failed += len(batch)
+        else:
+            if segment.rows < self._segment_rows:
+                return segment
+        # full, or its end may be torn: either way nothing is written behind it
+        self._seal(segment)
+        return None
 
     def _more(self) -> list[dict[str, Any]]:
         """Return what else waits right now: one sync to disk serves many requests."""
@@ -111,6 +121,7 @@ class Spool:
         return found
 
     def _seal(self, segment: _Segment | None) -> None:
+        """Make a segment readable, where there is one with rows."""
         if segment is not None and segment.rows:
             try:
                 name = segment.seal()

@@ -49,7 +49,7 @@ class View:
             column = table.c[order_by.removeprefix("-")]
             query = query.order_by(column.desc() if order_by.startswith("-") else column)
         rows = self._connection.execute(query.limit(limit)).mappings()
-        return [tables.from_row(kind, row) for row in rows]
+        return [tables.from_row(kind, dict(row)) for row in rows]
 
 
 class Transaction(View):

@@ -96,9 +96,13 @@ def _from_column(hint: Any, value: Any) -> Any:
 
 
 @functools.cache
+def _all_hints() -> dict[str, dict[str, Any]]:
+    hints = {kind.TABLE: get_type_hints(kind) for kind in KINDS}
+    return {kind.TABLE: {field.name: hints[kind.TABLE][field.name] for field in fields(kind)} for kind in KINDS}
+
+
 def _hints(kind: type[Record]) -> dict[str, Any]:
-    hints = get_type_hints(kind)
-    return {field.name: hints[field.name] for field in fields(kind)}
+    return _all_hints()[kind.TABLE]
 
 
 def _is_optional(hint: Any) -> bool:

@@ -87,5 +87,5 @@ class ValidationPolicy(Frozen):
     maximum_calibration_error: float | None = Field(
         default=None,
         gt=0,
-        description="Expected calibration error; for regression, mean bias over tenths as a share of the target's spread.",
+        description="Expected calibration error; for regression, mean bias over tenths, share of the target's spread.",
     )

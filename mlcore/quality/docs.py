@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<style>body{{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color-scheme:light dark}}
+<style>body{{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;
+padding:0 1rem;color-scheme:light dark}}
 table{{border-collapse:collapse;width:100%}}td,th{{text-align:left;padding:.35rem .6rem;border-bottom:1px solid #8884;
 vertical-align:top}}.no{{color:#d55e00;font-weight:600}}.yes{{color:#009e73}}</style>
 <h1>{title}</h1><p>{sentence}</p><table><tr><th>holds</th><th>column</th><th>expected</th><th>found</th></tr>

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ def all_guards(subject: Subject, clock: Callable[[], float] = time.perf_counter)
         *_guard_metrics(subject),
         *_fairness(subject),
         *_invariances(subject),
+        *_calibration(subject),
         *_profile(subject, clock),
         _bad_rows(subject),
     )
@@ -144,6 +146,31 @@ def _invariances(subject: Subject) -> Iterator[GuardResult]:
         yield GuardResult("invariance", rule.column, outcome, sentence, share, rule.maximum_violations_fraction)
 
 
+def _calibration(subject: Subject) -> Iterator[GuardResult]:
+    """Compare mean prediction and mean truth in ten bins of the prediction (Naeini, Cooper & Hauskrecht, 2015)."""
+    limit = subject.usecase.validation.maximum_calibration_error
+    if limit is None:
+        return
+    if subject.challenger.probabilities is None:
+        predicted, observed = subject.challenger.values, subject.truth
+        spread = float(np.std(observed))
+    else:
+        # the probability of the label that was given, and whether it was right
+        predicted = subject.challenger.probabilities.max(axis=1)
+        observed = (subject.challenger.values == subject.truth).astype(float)
+        spread = 1.0
+    if spread == 0:
+        yield GuardResult("calibration", "ten bins", "not_judged", "the target does not vary on these rows")
+        return
+    bins = np.array_split(np.argsort(predicted, kind="stable"), 10)
+    gaps = [abs(float(np.mean(predicted[rows])) - float(np.mean(observed[rows]))) for rows in bins if len(rows)]
+    weights = [len(rows) for rows in bins if len(rows)]
+    value = float(np.average(gaps, weights=weights)) / spread
+    outcome: Outcome = "passed" if value <= limit else "failed"
+    sentence = f"predictions are off by {value:.3f} on average over ten bins, {limit:g} is allowed"
+    yield GuardResult("calibration", "ten bins", outcome, sentence, value, limit)
+
+
 def _profile(subject: Subject, clock: Callable[[], float]) -> Iterator[GuardResult]:
     policy = subject.usecase.validation
     if policy.maximum_latency is not None and len(subject.frame):
@@ -189,7 +216,7 @@ def _members(subject: Subject, column: str) -> list[tuple[str, Array]]:
         numbers = values.to_numpy(dtype=float, na_value=np.nan)
         return [
             (f"{low:g} to {high:g}", (numbers >= low) & ((numbers < high) | (high == edges[-1]) & (numbers <= high)))
-            for low, high in zip(edges[:-1], edges[1:], strict=True)
+            for low, high in itertools.pairwise(edges)
         ]
     return [
         (str(value), (values == value).to_numpy(dtype=bool, na_value=False))

@@ -54,16 +54,11 @@ def run(usecase: str, *, home: Path, keep: bool, ask: bool) -> None:
     # a demo begins with nothing, also when the last one was killed half way
     stop_leftovers(home.resolve())
     shutil.rmtree(home, ignore_errors=True)
-    stack = Stack(
-        home,
-        server_port=free_port(),
-        host_port=free_port(),
-        usecases=_USECASES,
-        progress=lambda text: watch.say(text),
-    )
     home.mkdir(parents=True)
     ledger = Ledger.open(f"sqlite:///{home.resolve() / 'ledger.db'}")
+    stack = Stack(home, server_port=free_port(), host_port=free_port(), usecases=_USECASES)
     watch = Watch(stack, ledger, console)
+    stack.progress = watch.say
     with mailbox() as (address, alerts), stack:
         demo = Demo(past, stack, watch, address, alerts)
         demo.play(ask=ask)
@@ -134,7 +129,8 @@ class Demo:
     def _traffic(self) -> None:
         span = self.past.script.traffic
         self.watch.say(f"[bold]2[/bold] sending the traffic of {span.from_} to {span.to}, true values a day later")
-        day, told = span.from_, []
+        told: list[tuple[list[str], pd.DataFrame]] = []
+        day = span.from_
         while day < span.to:
             rows = self.past.between(day, day + timedelta(days=1))
             asked = self._hour_by_hour(rows)
