@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from mlcore.canonical import digest_value
 from mlcore.contract import DataContract, Frozen, Name
@@ -46,6 +48,23 @@ class UseCase(Frozen):
     serving: ServingPolicy = ServingPolicy()
     monitoring: MonitoringPolicy = MonitoringPolicy()
     retraining: RetrainingPolicy = RetrainingPolicy()
+
+    @model_validator(mode="after")
+    def _columns_exist(self) -> Self:
+        for where, name in self._named_columns():
+            if name not in self.contract.names:
+                near = difflib.get_close_matches(name, self.contract.names, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"{where}: the contract has no column {name!r}{hint}")
+        return self
+
+    def _named_columns(self) -> Iterator[tuple[str, str]]:
+        yield from (("cleaning.drop_rows_missing", name) for name in self.cleaning.drop_rows_missing)
+        yield from (("cleaning.outliers", rule.column) for rule in self.cleaning.outliers)
+        yield from (("training.exclude", name) for name in self.training.exclude)
+        yield from (("validation.slices", rule.column) for rule in self.validation.slices)
+        yield from (("validation.fairness", rule.column) for rule in self.validation.fairness)
+        yield from (("validation.invariances", rule.column) for rule in self.validation.invariances)
 
     @property
     def digest(self) -> str:
@@ -119,6 +138,8 @@ def _describe(problem: Any) -> str:
         return f"{where}: unknown key"
     if problem["type"] == "missing":
         return f"{where}: required key is missing"
+    if problem["type"] == "value_error":
+        return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
     return f"{where}: {problem['msg']} (got {str(problem['input'])[:40]!r})"
 
 

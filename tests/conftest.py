@@ -1,0 +1,102 @@
+"""What tests share: the repository's use cases and data, ledgers on both databases, a running installation."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mlcore.ledger.store import Ledger
+from mlcore.usecase import UseCase, load_usecase
+
+ROOT = Path(__file__).parent.parent
+POSTGRES = "postgresql+psycopg://postgres@127.0.0.1:5432/{database}"
+
+# Prefect's client must never reach a server that happens to run on this machine
+os.environ.setdefault("PREFECT_API_URL", "http://127.0.0.1:9/api")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def bikeshare() -> UseCase:
+    """The quickstart use case."""
+    return load_usecase(ROOT / "usecases" / "bikeshare")
+
+
+@pytest.fixture(scope="session")
+def churn() -> UseCase:
+    """A classification use case that lives in the tests."""
+    return load_usecase(ROOT / "tests" / "usecases" / "churn")
+
+
+@pytest.fixture(scope="session")
+def bikeshare_table(bikeshare: UseCase):
+    """All hours of 2011 as a contract table."""
+    from mlcore.data.ingest import read_source
+
+    return read_source(str(ROOT / "usecases" / "bikeshare" / "data" / "hourly.csv"), bikeshare.contract)
+
+
+@pytest.fixture(scope="session")
+def bikeshare_frame(bikeshare_table) -> pd.DataFrame:
+    """All hours of 2011."""
+    return bikeshare_table.to_pandas()
+
+
+@pytest.fixture
+def now() -> datetime:
+    """A fixed moment."""
+    return datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+def churn_rows(count: int, seed: int = 0, start: str = "2026-01-05") -> pd.DataFrame:
+    """Customers who leave the more the more they call and pay."""
+    rng = np.random.default_rng(seed)
+    calls, fee = rng.poisson(3, count), rng.uniform(5, 100, count).round(2)
+    odds = -3 + 0.5 * calls + 0.02 * fee
+    return pd.DataFrame(
+        {
+            "customer_id": np.arange(count) + seed * 1_000_000,
+            "seen_at": pd.date_range(start, periods=count, freq="30min", tz="UTC"),
+            "plan": rng.choice(["basic", "plus", "pro"], count),
+            "monthly_fee": fee,
+            "calls": calls,
+            "comment": None,
+            "left": rng.random(count) < 1 / (1 + np.exp(-odds)),
+        }
+    )
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database on each kind of server."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'ledger.db'}"
+        return
+    import psycopg
+
+    try:
+        admin = psycopg.connect("postgresql://postgres@127.0.0.1:5432/postgres", autocommit=True, connect_timeout=2)
+    except psycopg.OperationalError:
+        pytest.skip("no PostgreSQL answers on 127.0.0.1:5432")
+    name = f"mlops_test_{uuid.uuid4().hex[:12]}"
+    admin.execute(f"CREATE DATABASE {name}")
+    try:
+        yield POSTGRES.format(database=name)
+    finally:
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        admin.close()
+
+
+@pytest.fixture
+def ledger(ledger_url: str) -> Iterator[Ledger]:
+    """An empty ledger on each kind of server."""
+    ledger = Ledger.open(ledger_url)
+    yield ledger
+    ledger.close()
