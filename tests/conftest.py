@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -53,24 +52,6 @@ def bikeshare_frame(bikeshare_table) -> pd.DataFrame:
 def now() -> datetime:
     """A fixed moment."""
     return datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-
-
-def churn_rows(count: int, seed: int = 0, start: str = "2026-01-05") -> pd.DataFrame:
-    """Customers who leave the more the more they call and pay."""
-    rng = np.random.default_rng(seed)
-    calls, fee = rng.poisson(3, count), rng.uniform(5, 100, count).round(2)
-    odds = -3 + 0.5 * calls + 0.02 * fee
-    return pd.DataFrame(
-        {
-            "customer_id": np.arange(count) + seed * 1_000_000,
-            "seen_at": pd.date_range(start, periods=count, freq="30min", tz="UTC"),
-            "plan": rng.choice(["basic", "plus", "pro"], count),
-            "monthly_fee": fee,
-            "calls": calls,
-            "comment": None,
-            "left": rng.random(count) < 1 / (1 + np.exp(-odds)),
-        }
-    )
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=Record)
 
 _BUSY_MILLISECONDS: Final = 30_000
+_WRITER: Final = 7041777  # the advisory lock of PostgreSQL that every write takes
 MAXIMUM_EVENT_BYTES: Final = 1_000_000  # the server drops events over 1.5 MB without a word
 
 
@@ -78,11 +79,9 @@ class Transaction(View):
         if not records:
             return 0
         table = tables.table(type(records[0]))
-        insert = self._insert(table).on_conflict_do_nothing()
-        added = 0
-        for record in records:
-            added += self._connection.execute(insert, tables.to_row(record)).rowcount
-        return added
+        # what comes back is what was inserted; drivers do not agree on the row count of ON CONFLICT
+        insert = self._insert(table).on_conflict_do_nothing().returning(table.c[records[0].KEY[0]])
+        return sum(len(self._connection.execute(insert, tables.to_row(record)).all()) for record in records)
 
     def change(self, record: R, **values: Any) -> R:
         """Replace columns of the row that `record` is; return what it is now.
@@ -109,7 +108,6 @@ class Transaction(View):
         import sqlalchemy as sa
 
         table = tables.table(kind)
-        self._lock(f"{kind.TABLE}:{usecase}")
         return (
             self._connection.scalar(sa.select(sa.func.max(table.c.version)).where(table.c.usecase == usecase)) or 0
         ) + 1
@@ -134,7 +132,6 @@ class Transaction(View):
 
     def audit(self, *, usecase: str, actor: str, action: str, subject: str, at: datetime, **facts: Any) -> None:
         """Append one entry to the audit chain."""
-        self._lock("audit")
         audit.append(self, usecase=usecase, actor=actor, action=action, subject=subject, at=at, facts=facts)
 
     def _insert(self, table: sa.Table) -> Any:
@@ -145,13 +142,6 @@ class Transaction(View):
         from sqlalchemy.dialects import sqlite
 
         return sqlite.insert(table)
-
-    def _lock(self, what: str) -> None:
-        # SQLite has one writer at a time anyway: the transaction began IMMEDIATE
-        if self._connection.dialect.name == "postgresql":
-            import sqlalchemy as sa
-
-            self._connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext(:what))"), {"what": what})
 
 
 class Ledger:
@@ -217,6 +207,9 @@ class Ledger:
                 if not write and self._engine.dialect.name == "postgresql":
                     options = options.execution_options(isolation_level="REPEATABLE READ")
                 with options.begin():
+                    if write and self._engine.dialect.name == "postgresql":
+                        # one writer at a time, as SQLite has it: what a transaction reads still holds when it writes
+                        options.execute(sa.text(f"SELECT pg_advisory_xact_lock({_WRITER})"))
                     yield options
         except sa.exc.DBAPIError as error:
             raise _unusable(self.url, error) from error

@@ -1,0 +1,24 @@
+"""Data that several tests make."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+
+def churn_rows(count: int, seed: int = 0, start: str = "2026-01-05") -> pd.DataFrame:
+    """Customers who leave the more the more they call and pay."""
+    rng = np.random.default_rng(seed)
+    calls, fee = rng.poisson(3, count), rng.uniform(5, 100, count).round(2)
+    odds = -3 + 0.5 * calls + 0.02 * fee
+    return pd.DataFrame(
+        {
+            "customer_id": np.arange(count) + seed * 1_000_000,
+            "seen_at": pd.date_range(start, periods=count, freq="30min", tz="UTC"),
+            "plan": rng.choice(["basic", "plus", "pro"], count),
+            "monthly_fee": fee,
+            "calls": calls,
+            "comment": None,
+            "left": rng.random(count) < 1 / (1 + np.exp(-odds)),
+        }
+    )
