@@ -209,7 +209,7 @@ def _signature(column: Column, before: NumericBaseline, values: np.ndarray[Any, 
     if unit is not None:
         return f"{column.name} is {unit}"
     run = longest_run(present)
-    if run == len(present) and run > 2 * before.longest_run:
+    if run == len(present) and run > before.longest_run:
         return f"{column.name} is stuck at {present[0]:g}"
     return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +118,8 @@ class CaptureStore:
 
     def forget_before(self, cutoff: datetime) -> int:
         """Remove rows received before `cutoff` for good; return how many."""
-        return self._delete(f"received_at < TIMESTAMP '{cutoff:%Y-%m-%dT%H:%M:%S.%f%z}'")
+        moment = f"arrow_cast('{cutoff.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}', 'Timestamp(Microsecond, Some(\"UTC\"))')"
+        return self._delete(f"received_at < {moment}")
 
     def _delete(self, predicate: str) -> int:
         deleted = 0

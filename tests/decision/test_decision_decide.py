@@ -1,0 +1,83 @@
+"""Decisions: a pure function, each branch with its sentence, and no retraining on faulty data whatever happens."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlcore.decision import DatasetSubject, History, ManualSubject, WindowSubject, decide
+from mlcore.diagnosis import Diagnosis
+from mlcore.policy.retraining import RetrainingPolicy
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+CAUSES = ("data_fault", "harmful_shift", "concept_change", "harmless_shift", "healthy", "too_little_data")
+POLICY = RetrainingPolicy(
+    harmed_windows=2,
+    of_last_windows=3,
+    cooldown=timedelta(hours=1),
+    budget=2,
+    budget_period=timedelta(days=30),
+    minimum_new_rows=100,
+)
+
+
+def _window(cause: str, new_rows: int = 1000) -> WindowSubject:
+    return WindowSubject(Diagnosis(cause, f"{cause} it is.", (), {}), new_rows)
+
+
+@pytest.mark.parametrize(
+    ("subject", "history", "action"),
+    [
+        (_window("healthy"), History(True), "nothing"),
+        (_window("harmless_shift"), History(True), "watch"),
+        (_window("too_little_data"), History(True), "wait"),
+        (_window("data_fault"), History(True, ("harmful_shift", "harmful_shift")), "fix_data"),
+        (_window("harmful_shift"), History(True), "watch"),
+        (_window("harmful_shift"), History(True, ("healthy", "concept_change")), "retrain"),
+        (_window("harmful_shift"), History(True, ("healthy", "healthy", "harmful_shift")), "watch"),
+        (_window("concept_change", 10), History(True, ("concept_change",)), "wait"),
+        (_window("harmful_shift"), History(True, ("harmful_shift",), (NOW - timedelta(minutes=5),)), "wait"),
+        (_window("harmful_shift"), History(True, ("harmful_shift",), (NOW - timedelta(hours=2),)), "retrain"),
+        (_window("harmful_shift"), History(True, ("harmful_shift",), (NOW - timedelta(days=1),) * 2), "wait"),
+        (_window("harmful_shift"), History(True, ("harmful_shift",), (NOW + timedelta(hours=1),)), "wait"),
+        (DatasetSubject(1, 10), History(False), "retrain"),
+        (DatasetSubject(2, 10), History(True), "retrain"),
+        (DatasetSubject(2, 10), History(True, (), (NOW,)), "wait"),
+        (ManualSubject("I want to"), History(True, (), (NOW,)), "retrain"),
+    ],
+)
+def test_each_case_has_its_action(subject, history, action):
+    """The table of the policy, one row a case."""
+    decision = decide(subject, history, POLICY, NOW)
+    assert decision.action == action
+    assert decision.sentence.strip().endswith(".")
+
+
+def test_a_policy_may_ignore_new_data():
+    """New data alone need not retrain; the first model is trained all the same."""
+    policy = RetrainingPolicy(on_new_dataset="ignore")
+    assert decide(DatasetSubject(2, 10), History(True), policy, NOW).action == "nothing"
+    assert decide(DatasetSubject(1, 10), History(False), policy, NOW).action == "retrain"
+
+
+@given(
+    cause=st.sampled_from(CAUSES),
+    earlier=st.lists(st.sampled_from(CAUSES), max_size=5),
+    ages=st.lists(st.timedeltas(timedelta(0), timedelta(days=60)), max_size=5),
+    new_rows=st.integers(0, 10_000),
+)
+def test_laws(cause, earlier, ages, new_rows):
+    """Pure; a data fault never retrains; cool-down and budget hold for every window."""
+    history = History(True, tuple(earlier), tuple(NOW - age for age in ages))
+    decision = decide(_window(cause, new_rows), history, POLICY, NOW)
+    assert decision == decide(_window(cause, new_rows), history, POLICY, NOW)
+    if decision.action == "retrain":
+        assert cause in ("harmful_shift", "concept_change")
+        assert new_rows >= POLICY.minimum_new_rows
+        assert all(age >= POLICY.cooldown for age in ages)
+        assert sum(age < POLICY.budget_period for age in ages) < POLICY.budget
+    if cause == "data_fault":
+        assert decision.action == "fix_data"
