@@ -1,4 +1,4 @@
-"""Kubernetes manifests of a Bento: deployment with probes, service, disruption budget, autoscaler."""
+"""Kubernetes manifests of a Bento: deployment with probes, spool, service, disruption budget, autoscaler."""
 
 from __future__ import annotations
 
@@ -55,6 +55,12 @@ def manifests(usecase: UseCase, model_version: int, image: str) -> list[dict[str
                 "selector": {"matchLabels": selector},
                 "template": pod,
             },
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": f"{name}-spool", "labels": selector},
+            "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "5Gi"}}},
         },
         {
             "apiVersion": "v1",
