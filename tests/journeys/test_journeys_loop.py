@@ -1,0 +1,288 @@
+"""The second use case, a classifier, through the same flows on a real server: announced, approved, served, retrained."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import psutil
+import pytest
+
+from flows._cli.processes import free_port
+from flows._cli.stack import Stack
+from mlcore import events, registry
+from mlcore.errors import ApprovalError, ServerError, SettingsError
+from mlcore.events import Event
+from mlcore.ledger import audit
+from mlcore.ledger.records import (
+    Approval,
+    DatasetVersion,
+    DecisionRecord,
+    Deployment,
+    Evaluation,
+    ModelVersion,
+    QuarantinedBatch,
+    Retraining,
+    Wakeup,
+)
+from mlcore.ledger.store import Ledger
+from tests.support import churn_rows
+
+ROOT = Path(__file__).parents[2]
+T = TypeVar("T")
+pytestmark = [pytest.mark.journey, pytest.mark.xdist_group("stack"), pytest.mark.timeout(420)]
+
+
+@dataclass
+class Installation:
+    """A running installation and its ledger."""
+
+    stack: Stack
+    ledger: Ledger
+
+    def until(self, find: Callable[[Any], T | None], seconds: float = 120) -> T:
+        """Wait until `find` finds something in the ledger."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            with self.ledger.read() as view:
+                found = find(view)
+            if found:
+                return found
+            time.sleep(0.3)
+        failed = self.stack.server.find_flow_runs(flow_runs={"state": {"type": {"any_": ["FAILED", "CRASHED"]}}})
+        pytest.fail(f"not in {seconds} s; failed runs: {[(r['name'], r['state']['message']) for r in failed]}")
+
+    def finished(self, run_id: str, seconds: float = 120) -> dict[str, Any]:
+        """Wait until a run is done, and return it."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            run = self.stack.server.flow_run(run_id)
+            if run["state"]["type"] in ("COMPLETED", "FAILED", "CRASHED"):
+                return run
+            time.sleep(0.3)
+        pytest.fail(f"run {run_id} is not done in {seconds} s")
+
+    def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the command as a person would."""
+        return subprocess.run(
+            [sys.executable, "-m", "flows._cli", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=ROOT,
+            env={**os.environ, **self.stack.variables},
+            timeout=180,
+        )
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory) -> Iterator[Installation]:
+    """One installation for the tests of this file, in the order they stand."""
+    home = tmp_path_factory.mktemp("installation")
+    stack = Stack(home, server_port=free_port(), host_port=free_port(), usecases=ROOT / "tests" / "usecases")
+    ledger = Ledger.open(f"sqlite:///{home / 'ledger.db'}")
+    with stack:
+        yield Installation(stack, ledger)
+    ledger.close()
+
+
+def _announce(here: Installation, path: Path) -> None:
+    event = Event(events.DATASET_ANNOUNCED, "churn", str(path), datetime.now(UTC), {"uri": str(path)})
+    here.stack.server.post_events([event.to_wire()])
+
+
+def _serving(version: int):
+    return lambda view: view.first(Deployment, usecase="churn", model_version=version, state="serving")
+
+
+def test_1_one_event_leads_to_a_question(here, tmp_path_factory):
+    """Announced data is published, trained on and judged by automations; the policy asks a person."""
+    path = tmp_path_factory.mktemp("data") / "customers.csv"
+    churn_rows(1500).to_csv(path, index=False)
+    _announce(here, path)
+    approval = here.until(lambda view: next((a for a in view.all(Approval) if a.flow_run_id), None), 180)
+    with here.ledger.read() as view:
+        assert view.get(ModelVersion, usecase="churn", version=1).digest == approval.model_digest
+        assert view.get(Evaluation, id=approval.evaluation_id).verdict == "promote"
+        assert registry.alias(view, "churn", "champion") is None
+    runs = here.stack.server.find_flow_runs()
+    assert {(run["created_by"] or {}).get("type") for run in runs if not run["parent_task_run_id"]} <= {
+        "AUTOMATION",
+        "SCHEDULE",
+    }
+    until = time.monotonic() + 60
+    while here.stack.server.flow_run(approval.flow_run_id)["state"]["name"] != "Suspended":
+        assert time.monotonic() < until
+        time.sleep(0.3)
+
+
+def test_2_a_wrong_answer_asks_again_and_a_right_one_is_taken(here):
+    """A stranger, and an answer without a reason, change nothing; then the form is there again."""
+    approval = here.until(lambda view: view.first(Approval, usecase="churn", state="pending"))
+    stranger = here.cli("approve", "--approver", "stranger@example.org", "--reason", "why not")
+    assert stranger.returncode == 1
+    assert "may not approve" in stranger.stderr
+    assert "Traceback" not in stranger.stderr
+    here.stack.server.resume(
+        approval.flow_run_id, {"decision": "approve", "approver": "owner@example.org", "reason": "  "}
+    )
+    time.sleep(2)
+    until = time.monotonic() + 60
+    while here.stack.server.flow_run(approval.flow_run_id)["state"]["name"] != "Suspended":
+        assert time.monotonic() < until
+        time.sleep(0.3)
+    with here.ledger.read() as view:
+        assert view.get(Approval, id=approval.id).state == "pending"
+    answered = here.cli("approve", "--approver", "owner@example.org", "--reason", "the gain is clear", "--json")
+    assert answered.returncode == 0, answered.stderr
+    with here.ledger.read() as view:
+        kept = view.get(Approval, id=approval.id)
+    assert (kept.state, kept.approver, kept.reason) == ("granted", "owner@example.org", "the gain is clear")
+    with pytest.raises(ApprovalError):
+        here.stack.server.resume(approval.flow_run_id, {"decision": "reject", "approver": "x", "reason": "y"})
+
+
+def test_3_the_approved_model_serves(here):
+    """Promotion, packaging and deployment follow by themselves; the answers name the version."""
+    here.until(_serving(1), 120)
+    rows = [{"customer_id": 1, "seen_at": "2026-03-01T00:00:00Z", "plan": "pro", "monthly_fee": 10.0, "calls": 9}]
+    answer = httpx.post(f"{here.stack.host_url}/churn/predict", json={"rows": rows}).json()
+    assert answer["model_version"] == 1
+    traced = here.cli("trace", "churn/model/1")
+    for link in ("dataset version 1", "retrain:", "promote:", "granted by owner@example.org", "serving at"):
+        assert link in traced.stdout
+    assert "all as they were written" in here.cli("audit", "verify").stdout
+    assert "version 1 at" in here.cli("status").stdout
+    assert here.cli("doctor").returncode == 0
+
+
+def test_4_forged_and_doubled_events_start_nothing(here):
+    """Each event that the ledger does not justify has a row that says why it was ignored."""
+    with here.ledger.read() as view:
+        before = len(view.all(Retraining))
+    bodies = []
+    for window in ("churn/weekly/1999-01-01T00", "../../etc"):
+        for _ in range(10):
+            event = Event(events.DRIFT_DETECTED, "churn", str(uuid.uuid4()), datetime.now(UTC), {"window_id": window})
+            bodies.append(event.to_wire())
+    doubled = Event(
+        events.DATASET_PUBLISHED,
+        "churn",
+        "again",
+        datetime.now(UTC),
+        {"dataset_version": 1},
+        {"ml.dataset.origin": "announced"},
+    )
+    bodies.append(doubled.to_wire())
+    here.stack.server.post_events(bodies)
+    here.until(lambda view: all(view.get(Wakeup, event_id=body["id"]) for body in bodies), 150)
+    with here.ledger.read() as view:
+        rows = [view.get(Wakeup, event_id=body["id"]) for body in bodies]
+        assert len(view.all(Retraining)) == before
+    assert {row.outcome for row in rows} == {"ignored"}
+    assert {row.reason.split(":")[0] for row in rows} == {"not justified", "same cause"}
+
+
+def test_5_bad_data_is_quarantined_and_missing_data_is_told(here, tmp_path):
+    """A broken file and a file that is not there: no version, reasons kept; by hand, a clear error."""
+    churn_rows(200, seed=5).assign(calls=-4).to_csv(tmp_path / "broken.csv", index=False)
+    _announce(here, tmp_path / "broken.csv")
+    time.sleep(6)
+    _announce(here, tmp_path / "missing.csv")
+    batches = here.until(lambda view: b if len(b := view.all(QuarantinedBatch, usecase="churn")) == 2 else None, 150)
+    told = " ".join(reason for batch in batches for reason in batch.reasons)
+    assert "calls: expected 0 to 100" in told
+    assert "No such file" in told
+    with here.ledger.read() as view:
+        assert len(view.all(DatasetVersion, usecase="churn")) == 1
+    by_hand = here.cli("publish", "churn", str(tmp_path / "missing.csv"))
+    assert by_hand.returncode == 1
+    assert "No such file" in by_hand.stderr
+    assert "Traceback" not in by_hand.stderr
+    unknown = here.cli("publish", "chrn", "x.csv")
+    assert unknown.returncode == 1
+    assert "churn" in unknown.stderr
+
+
+def test_6_a_stage_can_be_started_by_hand_and_a_killed_one_is_carried_on(here, tmp_path):
+    """New data, its training killed with SIGKILL in the middle: the loop goes on by itself, one version comes of it."""
+    churn_rows(2500, seed=0).to_csv(tmp_path / "more.csv", index=False)
+    here.stack.server.run_deployment("publish-dataset/default", {"usecase": "churn", "uri": str(tmp_path / "more.csv")})
+    here.until(lambda view: view.first(Retraining, usecase="churn", state="running"), 90)
+    for process in psutil.process_iter():
+        try:
+            environment = process.environ()
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+        if environment.get("MLOPS_HOME") == str(here.stack.home.resolve()) and environment.get("PREFECT__FLOW_RUN_ID"):
+            run = here.stack.server.flow_run(environment["PREFECT__FLOW_RUN_ID"])
+            if run["name"] == "retrain-churn":
+                os.kill(process.pid, signal.SIGKILL)
+    time.sleep(1)
+    here.until(lambda view: not view.first(Retraining, usecase="churn", state="running"), 240)
+    done = here.until(lambda view: view.first(Retraining, usecase="churn", cause_key="dataset:2", state="done"), 240)
+    with here.ledger.read() as view:
+        model = view.get(ModelVersion, usecase="churn", version=done.model_version)
+        decisions = view.all(DecisionRecord, usecase="churn", cause_key="dataset:2")
+        assert view.first(Evaluation, usecase="churn", model_version=model.version) is not None
+    assert model.dataset_version == 2
+    assert len(decisions) == 1
+    audit.verify(here.ledger)
+
+
+def test_7_every_run_left_its_sentence(here):
+    """Whoever opens a run in the UI reads what happened and why."""
+    done = [run for run in here.stack.server.find_flow_runs() if run["state"]["type"] == "COMPLETED"]
+    told = {run["name"]: here.stack.server.sentence_of(run["id"]) for run in done}
+    for name in (
+        "publish-dataset-churn",
+        "retrain-churn",
+        "approve-churn",
+        "promote-churn",
+        "package-churn",
+        "deploy-churn",
+    ):
+        assert told[name], name
+
+
+def test_8_a_taken_port_is_one_clear_error(here, tmp_path):
+    """A second installation on the same port says so and leaves nothing running."""
+    other = Stack(tmp_path / "other", server_port=here.stack.server_port, host_port=free_port())
+    with pytest.raises(SettingsError, match="port is taken"):
+        other.start()
+    assert here.stack.server.healthy()
+
+
+def test_9_a_dead_server_is_one_clear_error(tmp_path):
+    """Commands that need a server say which one they looked for."""
+    environment = {**os.environ, "PREFECT_API_URL": "http://127.0.0.1:9/api", "MLOPS_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "flows._cli", "publish", "bikeshare", "x.csv"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env=environment,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "http://127.0.0.1:9/api" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_unreachable_means_server_error():
+    """The client's own error type, with a remedy."""
+    from flows._server import Server
+
+    with pytest.raises(ServerError, match="make up"):
+        Server("http://127.0.0.1:9/api", attempts=1).post_events([])
