@@ -27,8 +27,8 @@ FILE_NAME = "usecase.yaml"
 class Owner(Frozen):
     """Who answers for the model and receives its alerts."""
 
-    name: str = Field(min_length=1)
-    email: str = Field(pattern=r"^[^@\s]+@[^@\s]+$")
+    name: str = Field(min_length=1, description="A person or a team.")
+    email: str = Field(pattern=r"^[^@\s]+@[^@\s]+$", description="Where alerts and questions go.")
     notify: tuple[str, ...] = Field(default=(), description="Names of Prefect notification blocks, as type/name.")
 
 
@@ -36,18 +36,26 @@ class UseCase(Frozen):
     """Everything needed to operate one model."""
 
     format: Literal[1] = Field(description="Version of this file's format.")
-    name: Name
-    title: str = Field(min_length=1)
-    description: str = ""
-    owner: Owner
-    contract: DataContract
-    cleaning: CleaningPolicy = CleaningPolicy()
-    training: TrainingPolicy
-    validation: ValidationPolicy = ValidationPolicy()
-    approval: ApprovalPolicy = ApprovalPolicy()
-    serving: ServingPolicy = ServingPolicy()
-    monitoring: MonitoringPolicy = MonitoringPolicy()
-    retraining: RetrainingPolicy = RetrainingPolicy()
+    name: Name = Field(description="Name of the use case, and of its folder.")
+    title: str = Field(min_length=1, description="What people read in reports and alerts.")
+    description: str = Field(default="", description="What is predicted, from what, for whom.")
+    owner: Owner = Field(description="Who answers for the model.")
+    contract: DataContract = Field(description="The columns of the data and what they promise.")
+    cleaning: CleaningPolicy = Field(
+        default=CleaningPolicy(), description="How a batch is cleaned before it becomes a dataset version."
+    )
+    training: TrainingPolicy = Field(description="What is trained.")
+    validation: ValidationPolicy = Field(
+        default=ValidationPolicy(), description="When a challenger may replace the champion."
+    )
+    approval: ApprovalPolicy = Field(default=ApprovalPolicy(), description="When a person must agree, and who may.")
+    serving: ServingPolicy = Field(default=ServingPolicy(), description="Limits of the service and its capture.")
+    monitoring: MonitoringPolicy = Field(
+        default=MonitoringPolicy(), description="How served rows are cut into windows, and what is measured on each."
+    )
+    retraining: RetrainingPolicy = Field(
+        default=RetrainingPolicy(), description="When a finding leads to a retraining."
+    )
 
     @model_validator(mode="after")
     def _columns_exist(self) -> Self:

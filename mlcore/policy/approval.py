@@ -15,10 +15,14 @@ Cause = Literal["drift", "dataset", "manual", "schedule"]
 class ApprovalPolicy(Frozen):
     """When to ask, whom, and how long to wait; expiry means reject."""
 
-    required: Literal["never", "always", "by_cause"] = "never"
-    causes: tuple[Cause, ...] = Field(default=())
-    approvers: tuple[str, ...] = Field(default=(), description="E-mail addresses.")
-    expires_after: timedelta = Field(default=timedelta(days=3))
+    required: Literal["never", "always", "by_cause"] = Field(
+        default="never", description="Whether a person must agree: never, always, or only where `causes` says so."
+    )
+    causes: tuple[Cause, ...] = Field(
+        default=(), description="With `by_cause`: what must have started a training for its model to need agreement."
+    )
+    approvers: tuple[str, ...] = Field(default=(), description="E-mail addresses of those who may answer.")
+    expires_after: timedelta = Field(default=timedelta(days=3), description="No answer within this time means no.")
 
     @model_validator(mode="after")
     def _somebody_can_answer(self) -> Self:

@@ -16,9 +16,9 @@ Check = Literal["quality", "drift", "performance"]
 class WindowRule(Frozen):
     """A cadence: windows follow the calendar (UTC) of the time column, or of arrival where there is none."""
 
-    name: Name
-    period: Period
-    checks: tuple[Check, ...] = Field(min_length=1)
+    name: Name = Field(description="Name of the cadence; part of each window's id.")
+    period: Period = Field(description="Length of a window, by the calendar; weeks begin on Monday.")
+    checks: tuple[Check, ...] = Field(min_length=1, description="What is looked at when such a window closes.")
     minimum_rows: int = Field(default=30, ge=1, description="Fewer rows: too little data to judge.")
     label_wait: timedelta = Field(
         default=timedelta(0),
@@ -29,7 +29,12 @@ class WindowRule(Frozen):
 class DriftPolicy(Frozen):
     """What counts as drift of one column: significant after correction, and large enough to matter."""
 
-    false_discovery_rate: float = Field(default=0.01, gt=0, lt=0.5)
+    false_discovery_rate: float = Field(
+        default=0.01,
+        gt=0,
+        lt=0.5,
+        description="Share of false alarms among the columns called significant (Benjamini-Hochberg).",
+    )
     minimum_effect: float = Field(default=0.2, ge=0, description="Smallest population stability index that counts.")
     block: timedelta | None = Field(
         default=None, description="Rows closer than this in time count as one for significance."
@@ -54,6 +59,7 @@ class MonitoringPolicy(Frozen):
     windows: tuple[WindowRule, ...] = Field(
         default=(WindowRule(name="daily", period="day", checks=("quality", "drift", "performance")),),
         min_length=1,
+        description="The cadences; a row belongs to one window of each.",
     )
-    drift: DriftPolicy = DriftPolicy()
-    performance: PerformancePolicy = PerformancePolicy()
+    drift: DriftPolicy = Field(default=DriftPolicy(), description="What counts as drift.")
+    performance: PerformancePolicy = Field(default=PerformancePolicy(), description="What counts as harm.")

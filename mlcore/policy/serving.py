@@ -12,7 +12,7 @@ from mlcore.contract import Frozen
 class ServingPolicy(Frozen):
     """Limits of the service and of what it captures."""
 
-    capture: bool = True
-    maximum_rows_per_request: int = Field(default=10_000, ge=1)
+    capture: bool = Field(default=True, description="Whether served rows are kept; without it nothing is monitored.")
+    maximum_rows_per_request: int = Field(default=10_000, ge=1, description="A larger request is refused.")
     golden_rows: int = Field(default=20, ge=1, description="Rows with known answers proven before traffic.")
     retention: timedelta | None = Field(default=None, description="Age at which captured rows go.")

@@ -13,23 +13,23 @@ from mlcore.contract import Frozen, Name
 class MetricLimit(Frozen):
     """An absolute limit on a metric of the challenger on the held-out rows."""
 
-    metric: str
-    minimum: float | None = None
-    maximum: float | None = None
+    metric: str = Field(description="Any metric of the task.")
+    minimum: float | None = Field(default=None, description="Smallest acceptable value.")
+    maximum: float | None = Field(default=None, description="Largest acceptable value.")
 
 
 class SliceRule(Frozen):
     """Every value (or quantile bin) of `column` with enough rows must not be worse than the champion."""
 
-    column: Name
-    minimum_rows: int = Field(default=50, ge=10)
+    column: Name = Field(description="Column whose values, or quarters of the rows by value, are the slices.")
+    minimum_rows: int = Field(default=50, ge=10, description="Smaller slices are shown, not judged.")
     margin_fraction: float = Field(default=0.10, ge=0, description="Allowed worsening, share of the champion's error.")
 
 
 class GuardMetric(Frozen):
     """A further metric on which the challenger must not be worse than the champion beyond the margin."""
 
-    metric: str
+    metric: str = Field(description="Any metric of the task.")
     margin_fraction: float = Field(default=0.05, ge=0, description="Allowed worsening, share of the champion's value.")
 
 
@@ -39,19 +39,23 @@ class FairnessRule(Frozen):
     Differences are between the most and the least favoured group, from 0 (alike) to 1.
     """
 
-    column: Name
+    column: Name = Field(description="The sensitive column, whose values are the groups.")
     positive: str = Field(default="", description="The favourable label; empty: the last of the sorted labels.")
     minimum_rows: int = Field(default=50, ge=10, description="Smaller groups are not compared.")
-    maximum_demographic_parity_difference: float | None = Field(default=None, ge=0, le=1)
-    maximum_equalised_odds_difference: float | None = Field(default=None, ge=0, le=1)
+    maximum_demographic_parity_difference: float | None = Field(
+        default=None, ge=0, le=1, description="Of the shares that get the favourable answer."
+    )
+    maximum_equalised_odds_difference: float | None = Field(
+        default=None, ge=0, le=1, description="Of the true-positive or the false-positive rates, whichever is larger."
+    )
 
 
 class Invariance(Frozen):
     """What must hold when one feature of a row is changed and the rest is not (metamorphic test)."""
 
-    column: Name
+    column: Name = Field(description="The feature to change.")
     change: float = Field(description="Added to the feature; negative: taken away.")
-    prediction: Literal["not_down", "not_up", "same"]
+    prediction: Literal["not_down", "not_up", "same"] = Field(description="What the prediction must do then.")
     tolerance_fraction: float = Field(
         default=0.01, ge=0, description="A smaller move, as a share of the spread of the predictions, is none."
     )
@@ -68,7 +72,7 @@ class ValidationPolicy(Frozen):
         lt=1,
         description="One-sided: with 0.95, an equal challenger is called better in at most 5 % of cases.",
     )
-    resamples: int = Field(default=1000, ge=100)
+    resamples: int = Field(default=1000, ge=100, description="Resamples of the paired bootstrap.")
     block: timedelta | None = Field(default=None, description="Rows closer than this in time are resampled together.")
     margin_fraction: float = Field(
         default=0.02, ge=0, description="Worsening that counts as 'not worse', share of the champion's error."
@@ -77,13 +81,15 @@ class ValidationPolicy(Frozen):
     when_not_worse: Literal["promote", "hold"] = Field(
         default="hold", description="Outcome where the challenger is neither better nor worse beyond doubt."
     )
-    limits: tuple[MetricLimit, ...] = Field(default=())
-    slices: tuple[SliceRule, ...] = Field(default=())
+    limits: tuple[MetricLimit, ...] = Field(
+        default=(), description="Absolute limits; they hold for the first model, too."
+    )
+    slices: tuple[SliceRule, ...] = Field(default=(), description="Where the challenger must not be worse.")
     maximum_latency: timedelta | None = Field(default=None, description="p99 of scoring one row.")
-    maximum_size_mb: float | None = Field(default=None, gt=0)
-    guard_metrics: tuple[GuardMetric, ...] = Field(default=())
-    fairness: tuple[FairnessRule, ...] = Field(default=())
-    invariances: tuple[Invariance, ...] = Field(default=())
+    maximum_size_mb: float | None = Field(default=None, gt=0, description="Size of the model's files in MB.")
+    guard_metrics: tuple[GuardMetric, ...] = Field(default=(), description="Further metrics that must not get worse.")
+    fairness: tuple[FairnessRule, ...] = Field(default=(), description="Limits on differences between groups.")
+    invariances: tuple[Invariance, ...] = Field(default=(), description="Metamorphic tests of the challenger.")
     maximum_calibration_error: float | None = Field(
         default=None,
         gt=0,
