@@ -113,6 +113,6 @@ def stage(name: str, **options: Any) -> Callable[[Callable[P, Awaitable[R]]], An
         # prefect reads the parameters off `run`: their annotations are names of the module that `function` is in
         run.__signature__ = inspect.signature(function, eval_str=True)  # type: ignore[attr-defined]
         run.__annotations__ = inspect.get_annotations(function, eval_str=True)
-        return flow(name=name, flow_run_name=f"{name}-{{usecase}}", **options)(run)
+        return flow(name=name, **{"flow_run_name": f"{name}-{{usecase}}", **options})(run)
 
     return decorate

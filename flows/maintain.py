@@ -15,7 +15,7 @@ from mlcore.ledger.records import Approval, Window
 from mlcore.usecase import list_usecases
 
 
-@stage("maintain")
+@stage("maintain", flow_run_name="maintain")
 async def maintain(usecase: str = "", flush: bool = False) -> list[str]:
     """Do the housekeeping of one use case, or of all.
 
