@@ -62,4 +62,4 @@ class MonitoringPolicy(Frozen):
         description="The cadences; a row belongs to one window of each.",
     )
     drift: DriftPolicy = Field(default=DriftPolicy(), description="What counts as drift.")
-    performance: PerformancePolicy = Field(default=PerformancePolicy(), description="What counts as harm.")
+    performance: PerformancePolicy = Field(default=PerformancePolicy(), description="When a window is harmed.")

@@ -1,0 +1,1 @@
+"""Documentation; `python -m docs.build` writes the generated part of it."""
