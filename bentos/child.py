@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Final, Self
 
 import aiohttp
+import psutil
 
 _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 10.0
 _PR_SET_PDEATHSIG: Final = 1
+_WORKER: Final = "_bentoml_impl.worker.service"
 
 
 class ChildError(Exception):
@@ -27,6 +29,7 @@ class Child:
 
     def __init__(self, process: asyncio.subprocess.Process, port: int, log: Path) -> None:
         self._process = process
+        self._workers: dict[int, psutil.Process] = {}
         self.port = port
         self.log = log
 
@@ -70,19 +73,22 @@ class Child:
         return child
 
     async def ended(self) -> None:
-        """Wait until the process has ended."""
+        """Wait until the process has ended, and end what it started: a killed parent leaves its workers behind."""
         await self._process.wait()
+        self._signal(signal.SIGKILL)
+        for worker in self._workers.values():
+            if worker.is_running():
+                worker.kill()
 
     async def stop(self) -> None:
         """Ask the process to finish, then make it."""
-        if self._process.returncode is not None:
-            return
-        self._signal(signal.SIGTERM)
-        try:
-            await asyncio.wait_for(self._process.wait(), _STOP_SECONDS)
-        except TimeoutError:
-            self._signal(signal.SIGKILL)
-            await self._process.wait()
+        if self._process.returncode is None:
+            self._signal(signal.SIGTERM)
+            try:
+                await asyncio.wait_for(self._process.wait(), _STOP_SECONDS)
+            except TimeoutError:
+                self._signal(signal.SIGKILL)
+        await self.ended()
 
     def _signal(self, number: signal.Signals) -> None:
         try:
@@ -93,7 +99,7 @@ class Child:
     async def _wait_until_ready(self, session: aiohttp.ClientSession) -> None:
         loop = asyncio.get_running_loop()
         until = loop.time() + _START_SECONDS
-        while loop.time() < until and self._process.returncode is None:
+        while loop.time() < until and self._process.returncode is None and self._workers_live():
             try:
                 async with session.get(f"{self.url}/readyz", timeout=aiohttp.ClientTimeout(total=2)) as answer:
                     if answer.status == 200:
@@ -104,6 +110,22 @@ class Child:
         await self.stop()
         end = self.log.read_text(errors="replace")[-500:].strip() if self.log.is_file() else ""
         raise ChildError(f"the service does not come up; its log {self.log} ends in: {end}")
+
+    def _workers_live(self) -> bool:
+        """Note the processes that do the work; bentoml would start a worker that cannot load its model for ever."""
+        try:
+            found = psutil.Process(self._process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return False
+        self._workers.update((worker.pid, worker) for worker in found if _is_worker(worker))
+        return all(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in self._workers.values())
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return _WORKER in process.cmdline()
+    except psutil.Error:
+        return False
 
 
 def _free_port() -> int:
