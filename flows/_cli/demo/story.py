@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from datetime import datetime, timedelta
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from rich.table import Table
 
 from flows._cli.demo.script import Past, at_midnight
 from mlcore.errors import ServerError
@@ -76,7 +75,9 @@ class Story:
         chain = self._trace()
         report = write_loop_page(self._page(summary, chain), home / "report.html")
         (home / "summary.json").write_text(json.dumps(summary, indent=2, default=str) + "\n", encoding="utf-8")
-        console.print(self._timeline())
+        console.print()
+        for line in self._timeline():
+            console.print(line, highlight=False)
         console.print(f"\n[bold]Behind the answer {self.outside['row_id']}[/bold] (`mlops trace`)")
         for step in chain.steps:
             console.print(f"  {step.kind:<11} {step.sentence}", highlight=False)
@@ -189,20 +190,14 @@ class Story:
         with self.ledger.read() as view:
             return trace(view, self.outside["row_id"], find)
 
-    def _timeline(self) -> Table:
-        table = Table(title="What happened", title_justify="left", expand=False)
-        for name in ("began", "flow", "started by", "state", "seconds", "run"):
-            table.add_column(name, overflow="fold")
+    def _timeline(self) -> Iterator[str]:
+        yield "[bold]What ran[/bold]: when, for how long, what, started by which automation"
         for run in self.runs:
-            table.add_row(
-                datetime.fromisoformat(run["start_time"]).strftime("%H:%M:%S"),
-                run["name"],
-                _cause(run),
-                run["state"]["name"],
-                f"{run['total_run_time']:.1f}",
-                f"{self.stack.ui_url}/runs/flow-run/{run['id']}",
+            began = datetime.fromisoformat(run["start_time"])
+            yield (
+                f"  {began:%H:%M:%S} {run['total_run_time']:6.1f} s  {run['name']:<28} {run['state']['name']:<10} "
+                f"{_cause(run):<44} {self.stack.ui_url}/runs/flow-run/{run['id']}"
             )
-        return table
 
     def _page(self, summary: dict[str, Any], chain: Trace) -> LoopFacts:
         requests = summary["requests"]
@@ -231,10 +226,7 @@ class Story:
             ],
             errors=self._daily_errors(),
             metric=summary["metric"],
-            marks=[
-                Mark(at_midnight(self.past.script.traffic.to), "retrained"),
-                Mark(at_midnight(self.past.script.fault.day) + timedelta(days=6), "fault day left out"),
-            ][:1],
+            marks=[Mark(at_midnight(self.past.script.traffic.to), "retrained, approved, deployed")],
             drift=[
                 Bar(item.window_id.rsplit("/", 1)[1][:10], column["name"], column["psi"])
                 for item in self.diagnoses
@@ -242,9 +234,7 @@ class Story:
                 for column in item.report["drift"]["columns"]
             ],
             drift_threshold=self.past.usecase.monitoring.drift.minimum_effect,
-            decisions=[
-                DecisionLine(item.created_at, item.cause_key, item.action, item.sentence) for item in self.decisions
-            ],
+            decisions=list(self._decisions()),
             ignored=sorted(
                 Counter(item.reason for item in self.wakeups if item.outcome == "ignored").items(), key=lambda x: -x[1]
             ),
@@ -252,6 +242,16 @@ class Story:
             trace_id=self.outside["row_id"],
             trace=[TraceLine(step.kind, step.at, step.sentence) for step in chain.steps],
         )
+
+    def _decisions(self) -> Iterator[DecisionLine]:
+        """Yield every decision to do something; windows in which nothing was wrong are counted, not listed."""
+        quiet = [item for item in self.decisions if item.action == "nothing"]
+        for item in self.decisions:
+            if item.action != "nothing":
+                yield DecisionLine(item.created_at, item.cause_key, item.action, item.sentence)
+        if quiet:
+            told = "Nothing to do: each has its own row, with its evidence, in the ledger."
+            yield DecisionLine(quiet[-1].created_at, f"{len(quiet)} other windows", "nothing", told)
 
     def _daily_errors(self) -> list[Point]:
         from mlcore.metrics import Output
