@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 
 from mlcore.report import charts, page
-from mlcore.report.charts import Bar, Mark, Point, Span
+from mlcore.report.charts import MOST_BARS, Bar, Mark, Point, Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,16 @@ class DecisionLine:
     cause: str
     action: str
     sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalLine:
+    """One question to a person, and the answer."""
+
+    version: int
+    state: str
+    approver: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +65,11 @@ class LoopFacts:
     quarantined : sequence of (source, reason)
     trace_id : str
     trace : sequence of TraceLine
+    unit : str, default=""
+        Of the metric.
+    approvals : sequence of ApprovalLine, default=()
+    fault, storm : str, default=""
+        What was found of the faulty day, and what became of the storm of events, in a sentence each.
     """
 
     title: str
@@ -70,34 +86,75 @@ class LoopFacts:
     quarantined: Sequence[tuple[str, str]]
     trace_id: str
     trace: Sequence[TraceLine]
+    unit: str = ""
+    approvals: Sequence[ApprovalLine] = ()
+    fault: str = ""
+    storm: str = ""
+
+
+def loop_page(facts: LoopFacts) -> str:
+    """Return the page."""
+    return page.render(facts.title, _blocks(facts))
 
 
 def write_loop_page(facts: LoopFacts, path: Path) -> Path:
     """Write the page."""
-    blocks = [
-        page.sentence(facts.lead, lead=True),
-        page.figures(facts.figures),
-        page.heading("Error over time"),
-        page.sentence("Each model on the rows after its training, day by day; the lines mark what changed."),
-        page.picture(charts.lines(facts.errors, facts.marks, y=facts.metric)),
-        page.heading("What ran, and what started it"),
-        page.picture(charts.timeline(facts.spans)),
-        page.heading("Drift of each feature"),
-        page.sentence("Population stability index against the rows trained on; beyond the dashed line it counts."),
-        page.picture(charts.bars(facts.drift, x="population stability index", threshold=facts.drift_threshold)),
-        page.heading("Decisions"),
-        page.table(
-            ("when", "cause", "decision", "why"),
-            [(f"{item.at:%H:%M:%S}", item.cause, item.action, item.sentence) for item in facts.decisions],
-        ),
-        page.heading("Events that were ignored"),
-        page.table(("how many", "why"), [(count, reason) for reason, count in facts.ignored]),
-        page.heading("Quarantine"),
-        page.table(("batch", "why"), facts.quarantined),
-        page.heading("Behind one prediction"),
-        page.sentence(f"Everything that led to the answer for row {facts.trace_id}."),
-        page.table(
+    return page.write(path, loop_page(facts))
+
+
+def _blocks(facts: LoopFacts) -> Iterator[str]:
+    yield page.sentence(facts.lead, lead=True)
+    yield page.figures(facts.figures)
+    if facts.errors:
+        metric = facts.metric.replace("_", " ")
+        yield page.heading("Error over time")
+        yield page.sentence("Each model on the rows after its training, day by day; the lines mark what changed.")
+        yield page.picture(
+            charts.lines(facts.errors, facts.marks, y=f"{metric} ({facts.unit})" if facts.unit else metric)
+        )
+    if facts.spans:
+        yield page.heading("What ran, and what started it")
+        yield page.picture(charts.timeline(facts.spans))
+    yield from _drift(facts)
+    yield page.heading("Decisions")
+    yield page.table(("when", "about", "decision", "why"), _decisions(facts.decisions), empty="Nothing was decided.")
+    if facts.approvals:
+        yield page.heading("Approvals")
+        yield page.table(
+            ("version", "answer", "by", "reason"),
+            [(f"{item.version}", item.state, item.approver, item.reason) for item in facts.approvals],
+        )
+    if facts.fault:
+        yield page.callout("The faulty day", facts.fault, "note")
+    if facts.storm:
+        yield page.callout("The storm of events", facts.storm, "good")
+    yield page.heading("Events that were ignored")
+    yield page.table(("how many", "why"), [(count, reason) for reason, count in facts.ignored], empty="None was.")
+    yield page.heading("Quarantine")
+    yield page.table(("batch", "why"), facts.quarantined, empty="Every batch passed its checks.")
+    if facts.trace:
+        yield page.heading("Behind one prediction")
+        yield page.sentence(f"Everything that led to the answer for row {facts.trace_id}.")
+        yield page.table(
             ("what", "when", "how"), [(item.kind, f"{item.at:%H:%M:%S}", item.sentence) for item in facts.trace]
-        ),
-    ]
-    return page.write_page(path, facts.title, blocks)
+        )
+
+
+def _drift(facts: LoopFacts) -> Iterator[str]:
+    if not facts.drift:
+        return
+    yield page.heading("Drift of each feature")
+    count = len({bar.name for bar in facts.drift})
+    shown = f"; the {MOST_BARS} largest of {count}" if count > MOST_BARS else ""
+    yield page.sentence(
+        f"Population stability index against the rows trained on{shown}; beyond the dashed line it counts."
+    )
+    yield page.picture(charts.bars(facts.drift, x="population stability index", threshold=facts.drift_threshold))
+
+
+def _decisions(lines: Sequence[DecisionLine]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield the rows; neighbours that say the same are one."""
+    for (action, sentence), same in groupby(lines, key=lambda line: (line.action, line.sentence)):
+        group = list(same)
+        about = group[0].cause if len(group) == 1 else f"{group[0].cause} to {group[-1].cause} ({len(group)} decisions)"
+        yield f"{group[0].at:%H:%M:%S}", about, action, sentence
