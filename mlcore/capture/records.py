@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
+import secrets
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
 
 PREDICTION: Final = "prediction"
 LABEL: Final = "label"
+_KEY_FILE: Final = "hash.key"
+_KEY_VARIABLE: Final = "MLOPS_HASH_KEY"
 
 
 def prediction_record(
@@ -58,6 +63,28 @@ def label_record(row_id: str, value: Any, received_at: str) -> dict[str, Any]:
 def keyed_hash(value: str, key: bytes) -> str:
     """Return HMAC-SHA256 of `value`: equal values stay equal, guessing them needs the key."""
     return hmac.new(key, value.encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def hash_key(folder: Path) -> bytes:
+    """Return the key of all spools in `folder`: ``MLOPS_HASH_KEY``, or one made once and kept there.
+
+    It is outside the lake, so whoever reads captured rows cannot try values until one fits.
+    """
+    if given := os.environ.get(_KEY_VARIABLE):
+        return given.encode()
+    path = folder / _KEY_FILE
+    if not path.is_file():
+        unfinished = folder / f"{_KEY_FILE}.{secrets.token_hex(4)}"
+        unfinished.touch(mode=0o600)
+        unfinished.write_text(secrets.token_hex(32))
+        try:
+            # never over a key that another process made meanwhile
+            path.hardlink_to(unfinished)
+        except FileExistsError:
+            pass
+        finally:
+            unfinished.unlink()
+    return path.read_bytes()
 
 
 def prediction_schema(contract: DataContract) -> pa.Schema:

@@ -1,24 +1,19 @@
-"""The spool: what a service writes without ever making a request wait, whole records whatever is killed when."""
+"""The spool: what a service writes without ever making a request wait."""
 
 from __future__ import annotations
 
-import json
-import os
 import queue
-import secrets
 import threading
-import time
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-OPEN: Final = ".open"
-SEALED: Final = ".sealed"
+from mlcore.capture.records import hash_key
+from mlcore.capture.segments import SegmentWriter, encode
 
 
 class Spool:
-    """A folder of segments: JSON lines, each with a checksum, written by one background thread.
+    """A folder of segments, written by one background thread.
 
     Parameters
     ----------
@@ -27,11 +22,20 @@ class Spool:
     segment_rows : int, default=2000
         A segment with so many records is sealed.
     idle_seconds : float, default=1.5
-        An unsealed segment that has not grown for so long is sealed.
+        A segment that has not grown for so long is sealed.
+    age_seconds : float, default=10
+        A segment that began so long ago is sealed, although it grows.
     capacity : int, default=200_000
         Records that may wait for the disk; more are dropped and counted, a request never waits.
     on_sealed : callable, optional
-        Called with the segment's name, in the background thread, after each seal.
+        Called with the segment's name, in the background thread, after each seal; it must not raise or take long.
+
+    Attributes
+    ----------
+    dropped : int
+        Records not taken because the disk did not keep up.
+    failed : int
+        Records taken that could not be written.
     """
 
     def __init__(
@@ -40,15 +44,18 @@ class Spool:
         *,
         segment_rows: int = 2_000,
         idle_seconds: float = 1.5,
+        age_seconds: float = 10.0,
         capacity: int = 200_000,
         on_sealed: Callable[[str], None] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        self.hash_key = hash_key(folder.parent)
         self.dropped = 0
         self.failed = 0
         self._segment_rows = segment_rows
         self._idle_seconds = idle_seconds
+        self._age_seconds = age_seconds
         self._on_sealed = on_sealed
         self._queue: queue.Queue[list[dict[str, Any]] | threading.Event | None] = queue.Queue()
         self._waiting = 0
@@ -78,7 +85,7 @@ class Spool:
         self._thread.join()
 
     def _write_all(self) -> None:
-        segment: _Segment | None = None
+        segment: SegmentWriter | None = None
         while True:
             try:
                 item = self._queue.get(timeout=self._idle_seconds)
@@ -98,20 +105,31 @@ class Spool:
                 return
             item.set()
 
-    def _write(self, segment: _Segment | None, batch: list[dict[str, Any]]) -> _Segment | None:
+    def _write(self, segment: SegmentWriter | None, batch: list[dict[str, Any]]) -> SegmentWriter | None:
         """Write to the segment, or to a new one; return it while it may grow."""
+        lines = self._encode(batch)
         try:
-            segment = segment or _Segment(self.folder)
-            segment.write(batch)
+            segment = segment or SegmentWriter(self.folder)
+            segment.write(lines)
         except OSError:
             # a full disk must not stop the service; what is lost is counted and shown by /metrics
-            self.failed += len(batch)
+            self.failed += len(lines)
         else:
-            if segment.rows < self._segment_rows:
+            if segment.rows < self._segment_rows and segment.age_seconds < self._age_seconds:
                 return segment
-        # full, or its end may be torn: either way nothing is written behind it
+        # full, old, or its end may be torn: in each case nothing is written behind it
         self._seal(segment)
         return None
+
+    def _encode(self, batch: list[dict[str, Any]]) -> list[bytes]:
+        """Return the lines of those records that JSON can say; one that it cannot must not take others with it."""
+        lines = []
+        for record in batch:
+            try:
+                lines.append(encode(record))
+            except (TypeError, ValueError):
+                self.failed += 1
+        return lines
 
     def _more(self) -> list[dict[str, Any]]:
         """Return what else waits right now: one sync to disk serves many requests."""
@@ -120,7 +138,7 @@ class Spool:
             found.extend(self._queue.get())  # type: ignore[arg-type]
         return found
 
-    def _seal(self, segment: _Segment | None) -> None:
+    def _seal(self, segment: SegmentWriter | None) -> None:
         """Make a segment readable, where there is one with rows."""
         if segment is not None and segment.rows:
             try:
@@ -130,57 +148,3 @@ class Spool:
             else:
                 if self._on_sealed is not None:
                     self._on_sealed(name)
-
-
-class _Segment:
-    """One file that grows until it is sealed."""
-
-    def __init__(self, folder: Path) -> None:
-        name = f"{time.time_ns():020d}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._path = folder / f"{name}{OPEN}"
-        self._file = self._path.open("xb")
-        self.rows = 0
-
-    def write(self, records: list[dict[str, Any]]) -> None:
-        self._file.write(b"".join(_line(record) for record in records))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self.rows += len(records)
-
-    def seal(self) -> str:
-        self._file.close()
-        sealed = self._path.with_suffix(SEALED)
-        self._path.rename(sealed)
-        return sealed.stem
-
-
-def sealed_segments(folder: Path) -> list[Path]:
-    """Return the segments ready to be read, oldest first; those of dead processes are sealed here."""
-    for path in folder.glob(f"*{OPEN}"):
-        if not _is_alive(int(path.stem.split("-")[1])):
-            path.rename(path.with_suffix(SEALED))
-    return sorted(folder.glob(f"*{SEALED}"))
-
-
-def read_segment(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the whole records of a segment; a torn end, left by a kill, is passed over."""
-    with path.open("rb") as file:
-        for line in file:
-            checksum, _, body = line.partition(b" ")
-            if line.endswith(b"\n") and checksum == b"%08x" % zlib.crc32(body):
-                yield json.loads(body)
-
-
-def _line(record: dict[str, Any]) -> bytes:
-    body = json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
-    return b"%08x " % zlib.crc32(body) + body
-
-
-def _is_alive(process_id: int) -> bool:
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from mlcore.capture.records import label_schema, prediction_schema
+from mlcore.capture.records import PREDICTION, label_schema, prediction_schema
 from mlcore.errors import CaptureError
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    import pyarrow.dataset as ds
     from deltalake import DeltaTable
 
     from mlcore.contract import DataContract
+
+ROWS: Final = "predictions"
+LABELS: Final = "labels"
+#: A time stamp further ahead of a row's arrival is no time of an event; it must not close every open window.
+_FURTHEST_AHEAD: Final = timedelta(days=366)
+_MOST_FILES: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,7 @@ class CaptureStore:
     def __init__(self, root: str, usecase: str, contract: DataContract) -> None:
         self._base = f"{root.rstrip('/')}/captures/{usecase}"
         self._contract = contract
+        self._target = contract.target.name
 
     @property
     def event_time(self) -> str:
@@ -51,69 +59,79 @@ class CaptureStore:
         time = self._contract.time
         return time.name if time is not None and time.capture == "plain" else "received_at"
 
-    def append(self, segment: str, predictions: list[dict[str, Any]], labels: list[dict[str, Any]]) -> None:
-        """Append the records of one segment, once: the segment's name is part of the commit."""
-        rows = [{**record, **record["features"]} for record in predictions]
-        self._append("predictions", segment, _table(rows, prediction_schema(self._contract)))
-        self._append("labels", segment, _table(labels, label_schema(self._contract)))
+    def append(self, segments: Mapping[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+        """Append the records of segments, each once: their names are part of the commit.
+
+        Returns
+        -------
+        dict
+            By segment, the records that do not fit the contract and were not stored.
+        """
+        refused: dict[str, list[dict[str, Any]]] = {}
+        for name, schema in ((ROWS, prediction_schema(self._contract)), (LABELS, label_schema(self._contract))):
+            parts = {
+                segment: [record for record in records if (record["kind"] == PREDICTION) == (name == ROWS)]
+                for segment, records in segments.items()
+            }
+            for segment, records in self._append(name, parts, schema).items():
+                refused.setdefault(segment, []).extend(records)
+        return refused
 
     def read(self, start: datetime | None = None, end: datetime | None = None) -> pd.DataFrame:
         """Return captured rows of ``[start, end)`` in the order of time, with the newest label each.
 
+        A row without a time, or with one more than a year after its arrival, counts at its arrival.
+
         Returns
         -------
         DataFrame
-            The captured inputs, the target's name as column (missing where no label has come), ``prediction``,
-            ``probabilities``, ``row_id``, ``model_version``, ``received_at``, ``scored_at``, ``request_id``.
+            The captured inputs, the target's name as column (missing where no label has come), ``labelled_at``,
+            ``prediction``, ``probabilities``, ``row_id``, ``model_version``, ``received_at``, ``scored_at``,
+            ``request_id``.
         """
-        import pyarrow as pa
-        import pyarrow.dataset as ds
-
-        condition = None
-        for bound, is_start in ((start, True), (end, False)):
-            if bound is not None:
-                field, value = ds.field(self.event_time), pa.scalar(bound, pa.timestamp("us", tz="UTC"))
-                part = field >= value if is_start else field < value
-                condition = part if condition is None else condition & part
-        predictions = self._read("predictions", prediction_schema(self._contract), condition)
-        labels = self._read("labels", label_schema(self._contract))
-        labels = labels.sort_values("received_at", kind="stable").drop_duplicates("row_id", keep="last")
-        values = labels[["row_id", "value"]].rename(columns={"value": self._contract.target.name})
-        joined = predictions.merge(values, on="row_id", how="left")
-        return joined.sort_values(self.event_time, kind="stable").reset_index(drop=True)
+        rows = self._joined(prediction_schema(self._contract).names, self._between(start, end))
+        return rows.sort_values(self.event_time, kind="stable").reset_index(drop=True)
 
     def labelled(self) -> pd.DataFrame:
         """Return the rows that have a label, with the contract's columns only, for training."""
         rows = self.read()
-        rows = rows[rows[self._contract.target.name].notna()]
+        rows = rows[rows[self._target].notna()]
         return rows.reindex(columns=list(self._contract.names))
 
     def summary(self) -> pd.DataFrame:
         """Return event time and whether a label is there, one row a captured row."""
-        rows = self.read()
         import pandas as pd
 
-        labelled = rows[self._contract.target.name].notna()
-        return pd.DataFrame({"at": rows[self.event_time], "labelled": labelled})
+        rows = self._joined(list({"row_id", "received_at", self.event_time}))
+        time, arrival = rows[self.event_time], rows["received_at"]
+        return pd.DataFrame(
+            {"at": time.where(time <= arrival + _FURTHEST_AHEAD, arrival), "labelled": rows[self._target].notna()}
+        )
 
     def find(self, row_id: str) -> Prediction | None:
         """Return one captured row, None where there is none."""
-        rows = self.read()
-        rows = rows[rows["row_id"] == row_id]
+        import pyarrow.dataset as ds
+
+        rows = self._joined(["row_id", "model_version", "received_at", "prediction"], ds.field("row_id") == row_id)
         if rows.empty:
             return None
-        row = rows.iloc[0]
-        label = row[self._contract.target.name]
+        (row,) = rows.head(1).to_dict("records")
+        label = row[self._target]
         return Prediction(
             row_id,
-            int(row["model_version"]),
+            row["model_version"],
             row["received_at"].to_pydatetime(),
-            row["prediction"],
-            None if label != label else label,  # noqa: PLR0124 (NaN is not equal to itself)
+            _plain(row["prediction"]),
+            None if label is None or label != label else _plain(label),  # noqa: PLR0124 (NaN is not equal to itself)
         )
 
     def erase(self, row_ids: Sequence[str]) -> int:
-        """Remove rows and labels for good, the files of earlier table versions too; return how many rows."""
+        """Remove rows and labels for good, the files of earlier table versions too; return how many rows.
+
+        Rows still in the spool are not here yet: collect first.
+        """
+        if not row_ids:
+            return 0
         return self._delete("row_id IN ({})".format(", ".join(f"'{_quoted(row_id)}'" for row_id in row_ids)))
 
     def forget_before(self, cutoff: datetime) -> int:
@@ -121,43 +139,93 @@ class CaptureStore:
         moment = f"arrow_cast('{cutoff.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}', 'Timestamp(Microsecond, Some(\"UTC\"))')"
         return self._delete(f"received_at < {moment}")
 
-    def _delete(self, predicate: str) -> int:
-        deleted = 0
-        for name in ("predictions", "labels"):
-            table = self._open(name)
-            if table is not None:
-                metrics = table.delete(predicate)
-                deleted += metrics["num_deleted_rows"] or 0 if name == "predictions" else 0
-                table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
-        return int(deleted)
+    def _between(self, start: datetime | None, end: datetime | None) -> ds.Expression | None:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+        import pyarrow.dataset as ds
 
-    def _append(self, name: str, segment: str, table: pa.Table) -> None:
+        def within(field: ds.Expression) -> ds.Expression:
+            condition = field.is_valid()
+            if start is not None:
+                condition &= field >= pa.scalar(start, pa.timestamp("us", tz="UTC"))
+            if end is not None:
+                condition &= field < pa.scalar(end, pa.timestamp("us", tz="UTC"))
+            return condition
+
+        if start is None and end is None:
+            return None
+        arrival, time = ds.field("received_at"), ds.field(self.event_time)
+        if self.event_time == "received_at":
+            return within(arrival)
+        sane = pc.less_equal(time, pc.add(arrival, pa.scalar(_FURTHEST_AHEAD, pa.duration("us"))))
+        return (sane & within(time)) | ((time.is_null() | ~sane) & within(arrival))
+
+    def _joined(self, columns: list[str], condition: ds.Expression | None = None) -> pd.DataFrame:
+        """Return columns of rows, each row once, with `labelled_at` and the newest label under the target's name."""
+        rows = self._read(ROWS, prediction_schema(self._contract), columns, condition)
+        # a batch that was scored again after a kill has its rows twice
+        rows = rows.drop_duplicates("row_id")
+        labels = self._read(LABELS, label_schema(self._contract)).rename(
+            columns={"value": self._target, "received_at": "labelled_at"}
+        )
+        labels = labels.sort_values("labelled_at", kind="stable").drop_duplicates("row_id", keep="last")
+        return rows.merge(labels, on="row_id", how="left")
+
+    def _read(
+        self, name: str, schema: pa.Schema, columns: list[str] | None = None, condition: ds.Expression | None = None
+    ) -> pd.DataFrame:
+        import pyarrow as pa
+
+        columns = columns or schema.names
+        wanted = pa.schema([schema.field(column) for column in columns])
+        table = self._open(name)
+        if table is None:
+            return wanted.empty_table().to_pandas()
+        return table.to_pyarrow_dataset().to_table(columns, filter=condition).cast(wanted).to_pandas()
+
+    def _append(
+        self, name: str, parts: Mapping[str, list[dict[str, Any]]], schema: pa.Schema
+    ) -> dict[str, list[dict[str, Any]]]:
+        """Commit what is new of `parts`; return by segment what does not fit."""
+        import pyarrow as pa
         from deltalake import CommitProperties, Transaction, write_deltalake
         from deltalake.exceptions import DeltaError
 
-        if table.num_rows == 0:
-            return
-        existing = self._open(name)
-        if existing is not None and existing.transaction_version(segment) is not None:
-            return
-        uri = f"{self._base}/{name}"
-        if "://" not in uri:
-            Path(uri).mkdir(parents=True, exist_ok=True)
-        try:
-            write_deltalake(
-                uri,
-                table,
-                mode="append",
-                commit_properties=CommitProperties(app_transactions=[Transaction(segment, 1)]),
-            )
-        except (DeltaError, OSError) as error:
-            raise CaptureError("captured rows cannot be stored", subject=uri, got=str(error)[:200]) from error
+        from mlcore.capture.tables import table_of
 
-    def _read(self, name: str, schema: pa.Schema, condition: Any = None) -> pd.DataFrame:
-        table = self._open(name)
-        if table is None:
-            return schema.empty_table().to_pandas()
-        return table.to_pyarrow_dataset().to_table(filter=condition).cast(schema).to_pandas()
+        existing = self._open(name)
+        tables, refused, new = [], {}, []
+        for segment, records in parts.items():
+            if not records:
+                continue
+            table, refused[segment] = table_of(records, schema)
+            if table.num_rows and (existing is None or existing.transaction_version(segment) is None):
+                tables.append(table)
+                new.append(Transaction(segment, 1))
+        if tables:
+            uri = f"{self._base}/{name}"
+            if "://" not in uri:
+                Path(uri).mkdir(parents=True, exist_ok=True)
+            commit = CommitProperties(app_transactions=new)
+            try:
+                write_deltalake(uri, pa.concat_tables(tables), mode="append", commit_properties=commit)
+                if existing is not None and len(existing.file_uris()) >= _MOST_FILES:
+                    # many small files, one a collection, would make every later read slow
+                    existing.update_incremental()
+                    existing.optimize.compact()
+            except (DeltaError, OSError) as error:
+                raise CaptureError("captured rows cannot be stored", subject=uri, got=str(error)[:200]) from error
+        return refused
+
+    def _delete(self, predicate: str) -> int:
+        deleted = 0
+        for name in (ROWS, LABELS):
+            table = self._open(name)
+            if table is not None:
+                metrics = table.delete(predicate)
+                deleted += metrics["num_deleted_rows"] or 0 if name == ROWS else 0
+                table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
+        return int(deleted)
 
     def _open(self, name: str) -> DeltaTable | None:
         from deltalake import DeltaTable
@@ -169,24 +237,9 @@ class CaptureStore:
             return None
 
 
-def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
-    import pandas as pd
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    columns = []
-    for field in schema:
-        values = [row.get(field.name) for row in rows]
-        if pa.types.is_timestamp(field.type):
-            parsed = pd.to_datetime(pd.Series(values, dtype=object), utc=True, format="ISO8601", errors="coerce")
-            columns.append(pa.array(parsed.dt.floor("us"), type=field.type, from_pandas=True))
-        elif pa.types.is_floating(field.type):
-            columns.append(pa.array([None if value is None else float(value) for value in values], field.type))
-        elif pa.types.is_string(field.type):
-            columns.append(pa.array([None if value is None else str(value) for value in values], field.type))
-        else:
-            columns.append(pc.cast(pa.array(values), field.type))
-    return pa.Table.from_arrays(columns, schema=schema)
+def _plain(value: Any) -> Any:
+    """Return a numpy scalar as what JSON knows."""
+    return value.item() if hasattr(value, "item") else value
 
 
 def _quoted(value: str) -> str:

@@ -76,15 +76,23 @@ def due_windows(
     watermark = rows["at"].max().to_pydatetime()
     found = []
     for rule in rules:
-        starts = rows["at"].map(lambda at, period=rule.period: period_start(at.to_pydatetime(), period))
-        for start, members in rows.groupby(starts):
-            begin = start.to_pydatetime() if hasattr(start, "to_pydatetime") else start
-            window = DueWindow(
-                rule.name, begin, period_end(begin, rule.period), len(members), int(members["labelled"].sum())
-            )
+        members = rows["labelled"].groupby(_starts(rows["at"], rule.period)).agg(["size", "sum"])
+        for start, size, labelled in members.itertuples():
+            begin = start.to_pydatetime()
+            window = DueWindow(rule.name, begin, period_end(begin, rule.period), int(size), int(labelled))
             if (rule.name, begin) not in closed and (flush or _is_over(window, rule, watermark)):
                 found.append(window)
     return sorted(found, key=lambda window: (window.ends_at, window.cadence))
+
+
+def _starts(times: pd.Series, period: Period) -> pd.Series:
+    """Return `period_start` of every time at once."""
+    if period == "hour":
+        return times.dt.floor("h")
+    days = times.dt.floor("D")
+    if period == "week":
+        return days - times.dt.weekday * timedelta(days=1)
+    return days - (times.dt.day - 1) * timedelta(days=1) if period == "month" else days
 
 
 def _is_over(window: DueWindow, rule: WindowRule, watermark: datetime) -> bool:

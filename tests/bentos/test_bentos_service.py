@@ -19,7 +19,7 @@ from bentos.schema import predict_request
 from bentos.targets.kubernetes import manifests
 from bentos.targets.local import LocalTarget
 from flows._cli.processes import free_port, spawn, stop
-from mlcore.capture.spool import read_segment, sealed_segments
+from mlcore.capture.segments import read_segment, sealed_segments
 from mlcore.errors import DeploymentError, ServerError
 from mlcore.modelstore import ModelMetadata, save_model
 from mlcore.training.run import golden_rows, train_model

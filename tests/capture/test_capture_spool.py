@@ -14,7 +14,8 @@ import pytest
 
 from mlcore.capture.collect import collect
 from mlcore.capture.records import label_record, prediction_record
-from mlcore.capture.spool import Spool, read_segment, sealed_segments
+from mlcore.capture.segments import read_segment, sealed_segments
+from mlcore.capture.spool import Spool
 from mlcore.capture.store import CaptureStore
 from mlcore.capture.windows import due_windows, period_end, period_start
 from mlcore.policy.monitoring import WindowRule
