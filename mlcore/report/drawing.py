@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime
@@ -20,7 +18,6 @@ GREY: Final = "#8A94A3"
 INK: Final = "#010203"
 WIDTH: Final = 880
 _FONT: Final = "system-ui, -apple-system, 'Segoe UI', sans-serif"
-_IDS: Final = re.compile(r'(\bid="|url\(#|href="#)')
 
 
 def data(items: Sequence[Any]) -> alt.Data:
@@ -48,7 +45,7 @@ def time_axis(**options: Any) -> dict[str, Any]:
 
 
 def svg(chart: alt.Chart | alt.LayerChart | alt.HConcatChart) -> str:
-    """Return the picture: ids of its own, no background, text in the colour of the page."""
+    """Return the picture: no background, text in the colour of the page."""
     import vl_convert
 
     look = {"labelColor": INK, "titleColor": INK, "labelFont": _FONT, "titleFont": _FONT}
@@ -73,10 +70,7 @@ def svg(chart: alt.Chart | alt.LayerChart | alt.HConcatChart) -> str:
         "text": {"color": INK, "font": _FONT},
         "view": {"stroke": None},
     }
-    drawn = str(vl_convert.vegalite_to_svg(json.dumps(spec)))
-    # several pictures share one page, and the page is light or dark
-    own = f"p{hashlib.sha256(drawn.encode()).hexdigest()[:8]}-"
-    return _IDS.sub(rf"\g<1>{own}", drawn).replace(INK, "currentColor")
+    return str(vl_convert.vegalite_to_svg(json.dumps(spec))).replace(INK, "currentColor")
 
 
 def _plain(value: Any) -> Any:

@@ -77,7 +77,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = 
     cells = [[str(cell) for cell in row] for row in rows]
     if not cells:
         return sentence(empty)
-    numeric = [all(_is_number(row[place]) for row in cells) for place in range(len(header))]
+    numeric = [all(map(_is_number, column)) for column in zip(*cells, strict=True)]
     kinds = [' class="number"' if is_numeric else "" for is_numeric in numeric]
     head = "".join(f"<th{kind}>{html.escape(name)}</th>" for kind, name in zip(kinds, header, strict=True))
     body = "".join(

@@ -1,0 +1,198 @@
+"""The page of one window: what moved, how much, whether it matters, and what was decided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from mlcore.report import comparisons, page
+from mlcore.report.charts import MOST_BARS
+from mlcore.report.comparisons import Distribution, FeatureDrift
+
+if TYPE_CHECKING:
+    from mlcore.decision import Decision
+    from mlcore.diagnosis import Diagnosis
+    from mlcore.drift import ColumnDrift, DriftReport
+    from mlcore.performance import Performance
+    from mlcore.quality import QualityReport
+
+#: More histograms than this make the page slow to draw and no clearer.
+MOST_PICTURES: Final = 12
+_MOST_FAILURES: Final = 20
+_KINDS: Final[dict[str, Literal["plain", "good", "bad", "note"]]] = {
+    "data_fault": "bad",
+    "harmful_shift": "bad",
+    "concept_change": "bad",
+    "harmless_shift": "note",
+    "too_little_data": "note",
+    "healthy": "good",
+}
+_TITLES: Final = {
+    "data_fault": "The data is wrong, not the world",
+    "harmful_shift": "The world has moved, and it harms",
+    "concept_change": "The relation has changed",
+    "harmless_shift": "The world has moved, without harm",
+    "too_little_data": "Too little data to judge",
+    "healthy": "Healthy",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WindowFacts:
+    """Everything the page shows.
+
+    Parameters
+    ----------
+    title : str
+        Of the use case.
+    window_id : str
+    starts_at, ends_at : datetime
+    model_version : int
+    rows, labelled : int
+    diagnosis : Diagnosis
+    decision : Decision or None
+        None where none was made yet.
+    quality, drift, performance
+        None where the cadence does not ask for it.
+    drift_threshold : float
+        Population stability index from which on drift counts.
+    distributions : sequence of Distribution
+        Of any features; those that moved furthest are drawn.
+    """
+
+    title: str
+    window_id: str
+    starts_at: datetime
+    ends_at: datetime
+    model_version: int
+    rows: int
+    labelled: int
+    diagnosis: Diagnosis
+    decision: Decision | None
+    quality: QualityReport | None
+    drift: DriftReport | None
+    performance: Performance | None
+    drift_threshold: float
+    distributions: Sequence[Distribution] = ()
+
+
+def window_page(facts: WindowFacts) -> str:
+    """Return the page."""
+    return page.render(f"{facts.title}: window {facts.window_id}", _blocks(facts))
+
+
+def write_window_page(facts: WindowFacts, path: Path) -> Path:
+    """Write the page."""
+    return page.write(path, window_page(facts))
+
+
+def _blocks(facts: WindowFacts) -> Iterator[str]:
+    cause = facts.diagnosis.cause
+    yield page.sentence(
+        f"{facts.starts_at:%Y-%m-%d %H:%M} to {facts.ends_at:%Y-%m-%d %H:%M} UTC, answered by version "
+        f"{facts.model_version}.",
+        lead=True,
+    )
+    yield page.callout(_TITLES[cause], facts.diagnosis.sentence, _KINDS[cause])
+    if facts.decision is not None:
+        yield page.callout(f"Decision: {facts.decision.action.replace('_', ' ')}", facts.decision.sentence)
+        if facts.decision.would_change:
+            yield page.sentence(f"What would have changed it: {facts.decision.would_change}")
+    yield page.figures(_figures(facts))
+    if facts.diagnosis.features:
+        yield page.heading("Feature by feature")
+        yield page.table(
+            ("feature", "finding", "what was seen"),
+            [(item.name, item.finding, item.sentence) for item in facts.diagnosis.features],
+        )
+    yield from _performance(facts.performance)
+    yield from _drift(facts)
+    yield from _quality(facts.quality)
+
+
+def _figures(facts: WindowFacts) -> Iterator[tuple[str, str]]:
+    yield f"{facts.rows:,}", "rows"
+    yield f"{facts.labelled / facts.rows:.0%}" if facts.rows else "0%", f"labelled ({facts.labelled:,})"
+    if facts.drift is not None and facts.drift.outcome != "too_little_data":
+        yield f"{len(facts.drift.drifted)} of {len(facts.drift.columns)}", "columns have moved"
+    performance = facts.performance
+    if performance is not None and performance.value is not None:
+        yield f"{performance.value:.4g}", performance.metric.replace("_", " ")
+        yield f"{performance.reference:.4g}", "at validation"
+    if facts.quality is not None:
+        yield str(len(facts.quality.failures)), f"of {len(facts.quality.checks)} checks failed"
+
+
+def _performance(performance: Performance | None) -> Iterator[str]:
+    if performance is None:
+        return
+    yield page.heading("How well the model does")
+    yield page.sentence(performance.sentence)
+
+
+def _drift(facts: WindowFacts) -> Iterator[str]:
+    if facts.drift is None:
+        return
+    yield page.heading("What has moved")
+    if facts.drift.outcome == "too_little_data":
+        yield page.sentence(f"{facts.drift.rows:,} rows are too few to compare with the rows trained on.")
+        return
+    ordered = sorted(facts.drift.columns, key=lambda column: (-column.psi, column.name))
+    shown = f" The {MOST_BARS} largest are drawn." if len(ordered) > MOST_BARS else ""
+    yield page.sentence(
+        "Population stability index of each column against the rows trained on. A column has moved when it is beyond "
+        f"the dashed line and the difference is significant after correction for all columns.{shown}"
+    )
+    yield page.picture(
+        comparisons.drift_per_feature(
+            [FeatureDrift(column.name, column.psi, column.severity) for column in ordered],
+            threshold=facts.drift_threshold,
+        )
+    )
+    yield from _histograms(facts.distributions, [column.name for column in ordered])
+    yield page.table(
+        ("column", "severity", "PSI", "shift in deviations", "p, corrected", "missing before", "missing now"),
+        [_row(column) for column in ordered],
+    )
+
+
+def _histograms(distributions: Sequence[Distribution], order: Sequence[str]) -> Iterator[str]:
+    rank = {name: place for place, name in enumerate(order)}
+    shown = sorted(distributions, key=lambda item: rank.get(item.name, len(rank)))[:MOST_PICTURES]
+    if shown:
+        yield page.sentence("Grey: the rows trained on. Orange: this window.")
+        yield page.pictures(page.picture(comparisons.histogram(item)) for item in shown)
+
+
+def _row(column: ColumnDrift) -> tuple[str, ...]:
+    return (
+        column.name,
+        column.severity,
+        f"{column.psi:.3f}",
+        "" if column.wasserstein is None else f"{column.wasserstein:.2f}",
+        f"{column.adjusted_p:.2g}",
+        f"{column.missing_before:.1%}",
+        f"{column.missing_now:.1%}",
+    )
+
+
+def _quality(quality: QualityReport | None) -> Iterator[str]:
+    if quality is None:
+        return
+    yield page.heading("Quality checks")
+    failures = quality.failures
+    if not failures:
+        yield page.sentence(f"All {len(quality.checks)} checks hold.")
+        return
+    yield page.table(
+        ("column", "expected", "observed", "for example"),
+        [
+            (check.column or "the table", check.expected, check.observed, ", ".join(check.examples))
+            for check in failures[:_MOST_FAILURES]
+        ],
+    )
+    if len(failures) > _MOST_FAILURES:
+        yield page.sentence(f"And {len(failures) - _MOST_FAILURES} more.")
