@@ -76,7 +76,11 @@ def _unfinished_release(view: View, context: Context, event: Callable[..., Event
     name = context.name
     champion = registry.alias(view, name, "champion")
     evaluation = view.first(Evaluation, order_by="-created_at", usecase=name, verdict="promote")
-    if evaluation is not None and evaluation.champion_version == (champion.version if champion else None):
+    if (
+        evaluation is not None
+        and evaluation.champion_version == (champion.version if champion else None)
+        and not registry.was_promoted_since(view, name, evaluation.model_version, evaluation.created_at)
+    ):
         approval = view.first(Approval, usecase=name, evaluation_id=evaluation.id)
         if approval is None or approval.state == "granted":
             kind = events.APPROVAL_GRANTED if approval else events.MODEL_VALIDATED

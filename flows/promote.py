@@ -26,7 +26,8 @@ async def promote(usecase: str, model_version: int | None = None, reason: str = 
             sentence = f"Version {champion.version} is the champion already; nothing to do."
         else:
             approver = _approver(tx, context, evaluation)
-            _require_same_champion(evaluation, champion.version if champion else None)
+            used_up = registry.was_promoted_since(tx, context.name, evaluation.model_version, evaluation.created_at)
+            _require_current(evaluation, champion.version if champion else None, used_up=used_up)
             registry.promote(
                 tx,
                 context.name,
@@ -79,7 +80,15 @@ def _approver(tx: Transaction, context: Context, evaluation: Evaluation) -> str 
     return approval.approver
 
 
-def _require_same_champion(evaluation: Evaluation, champion: int | None) -> None:
+def _require_current(evaluation: Evaluation, champion: int | None, *, used_up: bool) -> None:
+    """Refuse an evaluation against another champion, and one that has led to a promotion that was rolled back."""
+    if used_up:
+        raise StalePromotionError(
+            "this evaluation has led to a promotion already",
+            subject=f"{evaluation.usecase} version {evaluation.model_version}",
+            got="it was rolled back, or replaced, since",
+            remedy="Run validate/default for it again.",
+        )
     if evaluation.champion_version != champion:
         raise StalePromotionError(
             "the champion changed after this model was compared",

@@ -41,6 +41,12 @@ def alias(view: View, usecase: str, name: str) -> Alias | None:
     return view.get(Alias, usecase=usecase, alias=name)
 
 
+def was_promoted_since(view: View, usecase: str, version: int, since: datetime) -> bool:
+    """Whether `version` became the champion after `since`: what was judged then has been used up."""
+    changes = view.all(AliasChange, usecase=usecase, alias="champion", version=version)
+    return any(change.changed_at >= since for change in changes)
+
+
 def promote(
     tx: Transaction, usecase: str, version: int, *, expected_generation: int, actor: str, reason: str, now: datetime
 ) -> Alias:

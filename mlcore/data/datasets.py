@@ -1,4 +1,4 @@
-"""Dataset versions in Delta Lake: one table a use case, one commit a version, none ever changed."""
+"""Dataset versions in Delta Lake: one table a version, named after its content, made by one commit, never changed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class DatasetStore:
     Parameters
     ----------
     root : str
-        A folder or an ``s3://`` address; each use case has its Delta table below it.
+        A folder or an ``s3://`` address; each use case has its Delta tables below it.
     """
 
     def __init__(self, root: str) -> None:
@@ -53,26 +53,24 @@ class DatasetStore:
         from deltalake import CommitProperties, write_deltalake
         from deltalake.exceptions import DeltaError
 
-        uri, digest = f"{self.root}/datasets/{usecase}", table_digest(table)
-        known = self._find(uri, digest, table.num_rows)
-        if known is not None:
-            return known
+        digest = table_digest(table)
+        # a table of its own: two writers of one table could each see their rows joined with the other's
+        uri = f"{self.root}/datasets/{usecase}/{digest.removeprefix('sha256:')[:32]}"
+        stored = StoredTable(uri, 0, digest, table.num_rows)
+        if self._open(uri, 0) is not None:
+            return stored
         if "://" not in uri:
             Path(uri).mkdir(parents=True, exist_ok=True)
         try:
             write_deltalake(
-                uri,
-                table,
-                mode="overwrite",
-                schema_mode="overwrite",
-                commit_properties=CommitProperties(custom_metadata={_DIGEST: digest}),
+                uri, table, mode="error", commit_properties=CommitProperties(custom_metadata={_DIGEST: digest})
             )
         except (DeltaError, OSError) as error:
+            if self._open(uri, 0) is not None:
+                return stored  # another process stored the same content first
             raise DatasetError(
                 "the dataset cannot be stored", subject=uri, got=str(error)[:200], remedy="Check space and permissions."
             ) from error
-        stored = self._find(uri, digest, table.num_rows)
-        assert stored is not None
         return stored
 
     def read(self, uri: str, table_version: int, columns: Sequence[str] | None = None) -> pa.Table:
@@ -104,7 +102,7 @@ class DatasetStore:
         if found != stored.digest:
             raise DatasetError("a dataset version changed", subject=stored.uri, expected=stored.digest, got=found)
 
-    def _open(self, uri: str, version: int | None = None) -> DeltaTable | None:
+    def _open(self, uri: str, version: int) -> DeltaTable | None:
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError, TableNotFoundError
 
@@ -114,10 +112,3 @@ class DatasetStore:
             return None
         except DeltaError as error:
             raise DatasetError("the dataset cannot be read", subject=uri, got=str(error)[:200]) from error
-
-    def _find(self, uri: str, digest: str, rows: int) -> StoredTable | None:
-        table = self._open(uri)
-        for commit in table.history() if table is not None else ():
-            if commit.get(_DIGEST) == digest:
-                return StoredTable(uri, int(commit["version"]), digest, rows)
-        return None

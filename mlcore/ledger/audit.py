@@ -78,7 +78,7 @@ def verify(ledger: Ledger, head: AuditHead | None = None) -> AuditHead:
     AuditError
         Naming the first entry that was edited, deleted, reordered or cut off.
     """
-    previous, sequence, passed_head = GENESIS, 0, head is None
+    previous, sequence, passed_head = GENESIS, 0, head is None or head == AuditHead(0, GENESIS)
     with ledger.read() as view:
         for entry in view.all(AuditEntry, order_by="sequence"):
             if entry.sequence != sequence + 1:

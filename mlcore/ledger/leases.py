@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mlcore.errors import LeaseHeldError, LeaseLostError
 from mlcore.ledger.records import Lease
+
+#: No lease is given for longer: one that seems to last longer was given before the clock was set back.
+LONGEST: Final = timedelta(minutes=5)
 
 if TYPE_CHECKING:
     from mlcore.ledger.store import Ledger, Transaction
@@ -33,7 +36,7 @@ def acquire_in(tx: Transaction, name: str, holder: str, now: datetime, seconds: 
         If another holder's lease is still good.
     """
     held = tx.get(Lease, name=name)
-    if held is not None and held.holder != holder and now < held.expires_at:
+    if held is not None and held.holder != holder and is_held(held, now):
         raise LeaseHeldError(
             "another run is at it", subject=name, got=f"held by {held.holder} until {held.expires_at:%H:%M:%S} UTC"
         )
@@ -56,7 +59,7 @@ def renew(ledger: Ledger, lease: Lease, now: datetime, seconds: float) -> Lease:
     """
     with ledger.transaction() as tx:
         current = _same(tx, lease)
-        return tx.change(current, expires_at=max(current.expires_at, now + timedelta(seconds=seconds)))
+        return tx.change(current, expires_at=now + timedelta(seconds=seconds))
 
 
 def release(ledger: Ledger, lease: Lease) -> None:
@@ -83,7 +86,7 @@ def require(tx: Transaction, lease: Lease, now: datetime) -> Lease:
 
 def is_held(lease: Lease | None, now: datetime) -> bool:
     """Whether somebody holds the lease now."""
-    return lease is not None and bool(lease.holder) and now < lease.expires_at
+    return lease is not None and bool(lease.holder) and now < lease.expires_at <= now + LONGEST
 
 
 def _same(tx: Transaction, lease: Lease) -> Lease:

@@ -17,12 +17,19 @@ _SQLITE_GUARDS: Final = tuple(
     f"CREATE TRIGGER IF NOT EXISTS audit_no_{verb.lower()} BEFORE {verb} ON audit "
     "BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END"
     for verb in ("UPDATE", "DELETE")
+) + (
+    # INSERT OR REPLACE deletes without asking the guard of DELETE
+    "CREATE TRIGGER IF NOT EXISTS audit_no_replace BEFORE INSERT ON audit "
+    "WHEN EXISTS (SELECT 1 FROM audit WHERE sequence = NEW.sequence) "
+    "BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END",
 )
 _POSTGRES_GUARDS: Final = (
     "CREATE OR REPLACE FUNCTION audit_is_append_only() RETURNS trigger AS "
     "$$ BEGIN RAISE EXCEPTION 'the audit trail is append-only'; END $$ LANGUAGE plpgsql",
     "CREATE OR REPLACE TRIGGER audit_append_only BEFORE UPDATE OR DELETE ON audit "
     "FOR EACH ROW EXECUTE FUNCTION audit_is_append_only()",
+    "CREATE OR REPLACE TRIGGER audit_no_truncate BEFORE TRUNCATE ON audit "
+    "FOR EACH STATEMENT EXECUTE FUNCTION audit_is_append_only()",
 )
 
 
@@ -49,6 +56,13 @@ def migrate(engine: sa.Engine) -> None:
             )
         if found == SCHEMA_VERSION:
             return
+    elif foreign := sorted(set(sa.inspect(engine).get_table_names()) - tables.metadata().tables.keys()):
+        raise LedgerError(
+            "this database is not a ledger",
+            expected="an empty database, or one of ours",
+            got=f"tables {', '.join(foreign[:5])}",
+            remedy="Give the ledger a database of its own: MLOPS_LEDGER_URL.",
+        )
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             # two processes that open a new database at once must not both make it

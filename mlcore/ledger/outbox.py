@@ -50,7 +50,7 @@ def deliver(ledger: Ledger, post: Post, now: datetime, limit: int = 200) -> Deli
     except ServerError as error:
         with ledger.transaction() as tx:
             for entry in due:
-                pause = min(_FIRST_PAUSE * 2**entry.attempts, _LONGEST_PAUSE)
+                pause = min(_FIRST_PAUSE * 2 ** min(entry.attempts, 10), _LONGEST_PAUSE)
                 tx.change(entry, attempts=entry.attempts + 1, next_attempt_at=now + pause, last_error=str(error)[:500])
         return DeliveryReport(0, len(due), str(error))
     with ledger.transaction() as tx:

@@ -86,7 +86,7 @@ def service(tmp_path_factory, churn) -> Iterator[Service]:
     stop(process)
 
 
-pytestmark = [pytest.mark.journey, pytest.mark.xdist_group("bento")]
+pytestmark = pytest.mark.journey
 
 
 def test_answers_carry_ids_and_the_version(service):

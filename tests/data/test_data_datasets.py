@@ -73,7 +73,7 @@ def test_publishing_twice_gives_the_same_version(tmp_path, bikeshare_table):
     first = store.write("bikeshare", bikeshare_table.slice(0, 500))
     second = store.write("bikeshare", bikeshare_table)
     assert store.write("bikeshare", bikeshare_table.slice(0, 500)) == first
-    assert first.table_version != second.table_version
+    assert first.uri != second.uri
     assert store.read(first.uri, first.table_version).num_rows == 500
     store.verify(first)
     store.verify(second)
@@ -92,9 +92,10 @@ def _write(root, count):
 
 
 def test_two_processes_may_publish_at_once(tmp_path):
-    """Concurrent commits are both kept."""
+    """Concurrent commits are both kept, of other content and of the same."""
     with multiprocessing.get_context("spawn").Pool(2) as pool:
-        stored = pool.starmap(_write, [(str(tmp_path), 10), (str(tmp_path), 20)])
+        stored = pool.starmap(_write, [(str(tmp_path), rows) for rows in (10, 20, 30, 30, 40, 40)], chunksize=1)
+    assert len({item.uri for item in stored}) == 4
     for item in stored:
         DatasetStore(str(tmp_path)).verify(item)
 

@@ -40,7 +40,7 @@ from tests.support import churn_rows
 
 ROOT = Path(__file__).parents[2]
 T = TypeVar("T")
-pytestmark = [pytest.mark.journey, pytest.mark.xdist_group("stack"), pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.journey, pytest.mark.timeout(420)]
 
 
 @dataclass

@@ -317,3 +317,69 @@ def test_a_ledger_of_newer_code_is_left_alone(ledger):
         connection.execute(sa.text("UPDATE schema_version SET version = 99"))
     with pytest.raises(LedgerError, match="newer"):
         Ledger.open(ledger.url)
+
+
+def test_a_foreign_database_is_not_adopted(tmp_path):
+    """A database that somebody else uses gets no tables of ours."""
+    import sqlite3
+
+    with sqlite3.connect(tmp_path / "crm.db") as other:
+        other.execute("CREATE TABLE customers (id INTEGER)")
+    with pytest.raises(LedgerError, match="customers"):
+        Ledger.open(f"sqlite:///{tmp_path / 'crm.db'}")
+
+
+def test_the_guard_holds_against_replacing_and_emptying(ledger):
+    """The ways around UPDATE and DELETE are closed too."""
+    import sqlalchemy as sa
+
+    with ledger.transaction() as tx:
+        tx.audit(usecase="b", actor="me", action="x", subject="s", at=NOW)
+    is_sqlite = ledger._engine.dialect.name == "sqlite"
+    statement = "INSERT OR REPLACE INTO audit SELECT * FROM audit" if is_sqlite else "TRUNCATE audit"
+    with pytest.raises(sa.exc.DBAPIError, match="append-only"), ledger._engine.begin() as connection:
+        connection.execute(sa.text(statement))
+
+
+def test_a_head_of_an_empty_chain_still_holds(ledger):
+    """What was exported before the first entry is part of every later chain."""
+    empty = audit.export_head(ledger)
+    with ledger.transaction() as tx:
+        tx.audit(usecase="b", actor="me", action="x", subject="s", at=NOW)
+    assert audit.verify(ledger, empty).sequence == 1
+
+
+def test_a_clock_set_back_frees_what_is_free(ledger):
+    """A released lease, and that of a run that died, can be taken although the clock went back an hour."""
+    released = leases.acquire(ledger, "a", "one", NOW, 20)
+    leases.release(ledger, released)
+    leases.acquire(ledger, "b", "dead", NOW, 20)
+    earlier = NOW - timedelta(hours=1)
+    for name in ("a", "b"):
+        assert leases.acquire(ledger, name, "two", earlier, 20).holder == "two"
+
+
+def test_a_server_that_is_away_for_days_is_waited_for(ledger):
+    """Hundreds of failed attempts later the event is still delivered."""
+
+    def refuse(_):
+        raise ServerError("away")
+
+    with ledger.transaction() as tx:
+        tx.announce(an_event())
+    for attempt in range(80):
+        deliver(ledger, refuse, NOW + timedelta(hours=attempt))
+    assert deliver(ledger, lambda _: None, NOW + timedelta(days=9)).delivered == 1
+
+
+def test_what_was_judged_is_used_up_by_its_promotion(ledger):
+    """A rollback is not undone by an old evaluation."""
+    with ledger.transaction() as tx:
+        for number in range(2):
+            registry.register(tx, replace(a_model(), digest=f"d{number}"), NOW)
+        registry.promote(tx, "b", 1, expected_generation=0, actor="me", reason="", now=NOW)
+        judged = NOW + timedelta(minutes=1)
+        assert not registry.was_promoted_since(tx, "b", 2, judged)
+        registry.promote(tx, "b", 2, expected_generation=1, actor="me", reason="", now=judged + timedelta(minutes=1))
+        registry.rollback(tx, "b", actor="me", reason="", now=judged + timedelta(minutes=2))
+        assert registry.was_promoted_since(tx, "b", 2, judged)
