@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 #: Grows by one with every change of the tables.
 SCHEMA_VERSION: Final = 1
 
-_SQLITE_GUARDS: Final = tuple(
-    f"CREATE TRIGGER IF NOT EXISTS audit_no_{verb.lower()} BEFORE {verb} ON audit "
-    "BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END"
-    for verb in ("UPDATE", "DELETE")
-) + (
+_SQLITE_GUARDS: Final = (
+    *(
+        f"CREATE TRIGGER IF NOT EXISTS audit_no_{verb.lower()} BEFORE {verb} ON audit "
+        "BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END"
+        for verb in ("UPDATE", "DELETE")
+    ),
     # INSERT OR REPLACE deletes without asking the guard of DELETE
     "CREATE TRIGGER IF NOT EXISTS audit_no_replace BEFORE INSERT ON audit "
     "WHEN EXISTS (SELECT 1 FROM audit WHERE sequence = NEW.sequence) "

@@ -25,7 +25,9 @@ def test_every_command_of_the_readme_exists():
     """A reader can type what is written."""
     text = (ROOT / "README.md").read_text()
     verbs = set(re.findall(r"\bmlops ([a-z]+)", text))
-    done = subprocess.run([sys.executable, "-m", "flows._cli", "--help"], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-m", "flows._cli", "--help"], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert verbs
     assert [verb for verb in verbs if not re.search(rf"│ {verb} ", done.stdout)] == []
     targets = set(re.findall(r"`make ([a-z]+)", text)) | {"demo"}
@@ -35,6 +37,7 @@ def test_every_command_of_the_readme_exists():
 
 def test_no_command_imports_what_it_does_not_need():
     """--help answers at once: neither prefect nor pandas nor sklearn is imported for it."""
-    code = "import sys, flows._cli.app; print([n for n in ('prefect', 'pandas', 'sklearn', 'pyarrow', 'sqlalchemy') if n in sys.modules])"
+    heavy = ("prefect", "pandas", "sklearn", "pyarrow", "sqlalchemy")
+    code = f"import sys, flows._cli.app; print([n for n in {heavy} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"

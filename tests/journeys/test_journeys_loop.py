@@ -1,4 +1,4 @@
-"""The second use case, a classifier, through the same flows on a real server: announced, approved, served, retrained."""
+"""A classifier through the same flows on a real server: announced, approved, served, retrained."""
 
 from __future__ import annotations
 
