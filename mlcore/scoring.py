@@ -15,12 +15,15 @@ from mlcore.capture.records import answer_type, prediction_record
 from mlcore.errors import IngestError
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
     from mlcore.capture.spool import Spool
+    from mlcore.contract import DataContract
     from mlcore.modelstore import LoadedModel
 
 BATCH_ROWS: Final = 65_536
+_ADDED: Final = ("prediction", "row_id", "model_version")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +42,13 @@ def score_file(
     *,
     model_version: int,
     spool: Spool | None = None,
-    hash_key: bytes = b"",
     batch_rows: int = BATCH_ROWS,
 ) -> ScoringReport:
     """Score every row of `source` into the Parquet file `destination`.
 
-    The rows are read, scored and written in parts. A part that is written is not scored again after a kill; the file
-    appears under its name only when it is whole.
+    The rows are read, scored, captured and written in parts. A part that is written is not scored again after a kill;
+    the file appears under its name only when it is whole. Row ids are those of the work, not of the attempt, so a
+    row captured twice over a kill counts once.
 
     Parameters
     ----------
@@ -56,43 +59,97 @@ def score_file(
     model_version : int
     spool : Spool, optional
         Where scored rows are captured, as a service does.
-    hash_key : bytes
-        Key for columns that are kept hashed.
     batch_rows : int, default=65536
+        Rows of a Parquet file scored at once; CSV is cut by the megabyte.
 
     Raises
     ------
     IngestError
-        If the source cannot be read, or its columns are not those of the contract.
+        If the source cannot be read, is empty, lacks columns, or has one of the names that are added.
+    ContractError
+        If values do not have the contract's types.
     """
     from pyarrow import parquet
 
     parts = destination.with_name(f".{destination.name}.parts")
+    work = {"source": _identity(source), "model": model.digest, "batch_rows": batch_rows}
     parts.mkdir(parents=True, exist_ok=True)
-    _same_work(parts / "work.json", {"source": source, "model": model.digest, "batch_rows": batch_rows})
+    request = _same_work(parts / "work.json", work)
     rows = count = resumed = 0
-    for number, batch in enumerate(_batches(source, batch_rows)):
+    for number, batch in enumerate(_batches(source, batch_rows, model.contract)):
         part = parts / f"{number:06d}.parquet"
         if part.is_file():
             resumed += 1
         else:
-            scored, records = _score(model, batch, model_version, hash_key, capture=spool is not None)
+            attempt = _Attempt(model, source, model_version, request, first_row=rows)
             unfinished = part.with_suffix(".new")
-            parquet.write_table(scored, unfinished)
-            if spool is not None:
-                spool.append(records)
+            parquet.write_table(attempt.score(batch, spool), unfinished)
             unfinished.rename(part)
         rows, count = rows + batch.num_rows, count + 1
-    if count == 0:
+    if rows == 0:
         raise IngestError("the table is empty", subject=source, expected="at least one row")
     _join([parts / f"{number:06d}.parquet" for number in range(count)], destination)
     shutil.rmtree(parts)
-    if spool is not None:
-        spool.flush()
     return ScoringReport(rows, count, resumed)
 
 
-def _batches(source: str, batch_rows: int) -> Iterator[pa.Table]:
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """Scoring one part."""
+
+    model: LoadedModel
+    source: str
+    model_version: int
+    request: str
+    first_row: int
+
+    def score(self, batch: pa.Table, spool: Spool | None) -> pa.Table:
+        """Return `batch` with the answers; they are in the spool, on disk, when this returns."""
+        import pyarrow as pa
+
+        received = datetime.now(UTC)
+        contract = self.model.contract
+        inputs = _inputs(batch, contract, self.source)
+        output = self.model.output(_frame(inputs, contract))
+        ids = [f"{self.request}-{self.first_row + number}" for number in range(batch.num_rows)]
+        values = output.values.tolist()
+        if spool is not None:
+            probabilities = None if output.probabilities is None else output.probabilities.tolist()
+            spool.append(self._records(inputs, ids, values, probabilities, received, spool.hash_key))
+            spool.flush()
+        added = [pa.array(values, answer_type(contract)), pa.array(ids), pa.array([self.model_version] * len(ids))]
+        for name, column in zip(_ADDED, added, strict=True):
+            batch = batch.append_column(name, column)
+        return batch
+
+    def _records(
+        self,
+        inputs: pa.Table,
+        ids: list[str],
+        values: list[Any],
+        probabilities: list[list[float]] | None,
+        received: datetime,
+        hash_key: bytes,
+    ) -> list[dict[str, Any]]:
+        scored = datetime.now(UTC).isoformat()
+        return [
+            prediction_record(
+                self.model.contract,
+                {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()},
+                row_id=ids[number],
+                request_id=self.request,
+                received_at=received.isoformat(),
+                scored_at=scored,
+                model_version=self.model_version,
+                prediction=values[number],
+                probabilities=probabilities[number] if probabilities else None,
+                hash_key=hash_key,
+            )
+            for number, row in enumerate(inputs.to_pylist())
+        ]
+
+
+def _batches(source: str, batch_rows: int, contract: DataContract) -> Iterator[pa.Table]:
     import pyarrow as pa
     from pyarrow import csv, parquet
 
@@ -101,7 +158,11 @@ def _batches(source: str, batch_rows: int) -> Iterator[pa.Table]:
             for batch in parquet.ParquetFile(source).iter_batches(batch_rows):
                 yield pa.Table.from_batches([batch])
         elif source.endswith(".csv"):
-            for batch in csv.open_csv(source):
+            # the contract says what its columns are; a guess from the first rows may be wrong for later ones
+            as_text = csv.ConvertOptions(
+                column_types={column.name: pa.string() for column in contract.columns}, strings_can_be_null=True
+            )
+            for batch in csv.open_csv(source, convert_options=as_text):
                 yield pa.Table.from_batches([batch])
         else:
             raise IngestError("this kind of file is not scored", subject=source, expected=".csv or .parquet")
@@ -109,55 +170,35 @@ def _batches(source: str, batch_rows: int) -> Iterator[pa.Table]:
         raise IngestError("the file cannot be read", subject=source, got=str(error).splitlines()[0][:200]) from None
 
 
-def _score(
-    model: LoadedModel, batch: pa.Table, model_version: int, hash_key: bytes, *, capture: bool
-) -> tuple[pa.Table, list[dict[str, Any]]]:
+def _inputs(batch: pa.Table, contract: DataContract, source: str) -> pa.Table:
+    """Return the columns that the model takes, with the contract's types."""
     import pyarrow as pa
 
-    contract = model.contract
-    missing = [column.name for column in contract.inputs if column.name not in batch.column_names]
-    if missing:
-        raise IngestError(
-            "columns are missing",
-            expected=", ".join(missing),
-            got=", ".join(batch.column_names[:10]),
-            remedy="The file must have the contract's input columns.",
-        )
-    frame = batch.select([column.name for column in contract.inputs]).to_pandas()
-    for column in contract.inputs:
-        if column.type == "timestamp":
-            import pandas as pd
+    from mlcore.data.ingest import conform
 
-            frame[column.name] = pd.to_datetime(frame[column.name], utc=True)
-    received = datetime.now(UTC).isoformat()
-    output = model.output(frame)
-    request = str(uuid.uuid4())
-    ids = [f"{request}-{number}" for number in range(len(frame))]
-    values = output.values.tolist()
-    scored = batch.append_column("prediction", pa.array(values, answer_type(contract)))
-    scored = scored.append_column("row_id", pa.array(ids)).append_column(
-        "model_version", pa.array([model_version] * len(ids))
-    )
-    if not capture:
-        return scored, []
-    rows = json.loads(frame.to_json(orient="records", date_format="iso", date_unit="us"))
-    done = datetime.now(UTC).isoformat()
-    probabilities = None if output.probabilities is None else output.probabilities.tolist()
-    return scored, [
-        prediction_record(
-            contract,
-            row,
-            row_id=ids[number],
-            request_id=request,
-            received_at=received,
-            scored_at=done,
-            model_version=model_version,
-            prediction=values[number],
-            probabilities=probabilities[number] if probabilities else None,
-            hash_key=hash_key,
+    names = [column.name for column in contract.inputs]
+    missing = [name for name in names if name not in batch.column_names]
+    taken = [name for name in _ADDED if name in batch.column_names]
+    if missing or taken:
+        raise IngestError(
+            "columns are missing" if missing else "columns have the names of what is added",
+            subject=source,
+            expected=", ".join(missing) if missing else f"other names than {', '.join(_ADDED)}",
+            got=", ".join(batch.column_names[:10]),
+            remedy="The file must have the contract's input columns." if missing else "Rename them.",
         )
-        for number, row in enumerate(rows)
-    ]
+    whole = batch.select(names)
+    for column in contract.columns:
+        if column.name not in names:
+            whole = whole.append_column(column.name, pa.nulls(batch.num_rows))
+    return conform(whole, contract, source=source).select(names)
+
+
+def _frame(inputs: pa.Table, contract: DataContract) -> pd.DataFrame:
+    """Return what a service would hand to the model for the same rows."""
+    frame = inputs.to_pandas()
+    numbers = [column.name for column in contract.inputs if column.is_numeric]
+    return frame.astype(dict.fromkeys(numbers, "float64"))
 
 
 def _join(parts: list[Path], destination: Path) -> None:
@@ -170,9 +211,27 @@ def _join(parts: list[Path], destination: Path) -> None:
     unfinished.replace(destination)
 
 
-def _same_work(path: Path, work: dict[str, Any]) -> None:
-    """Throw away parts that another model or file left."""
-    if path.is_file() and json.loads(path.read_text()) != work:
-        for part in path.parent.glob("*.parquet"):
-            part.unlink()
-    path.write_text(json.dumps(work))
+def _identity(source: str) -> list[str | int]:
+    """Return what changes when the file is another."""
+    try:
+        facts = Path(source).stat()
+    except OSError as error:
+        raise IngestError(
+            "the file cannot be opened", subject=source, expected="a readable file", got=error.strerror or ""
+        ) from None
+    return [str(Path(source).resolve()), facts.st_size, facts.st_mtime_ns]
+
+
+def _same_work(path: Path, work: dict[str, Any]) -> str:
+    """Return the id of this work; parts that another model or file left are thrown away."""
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    request: str = known.pop("request", "")
+    if request and known == work:
+        return request
+    for part in path.parent.glob("*.parquet"):
+        part.unlink()
+    request = str(uuid.uuid4())
+    unfinished = path.with_suffix(".new")
+    unfinished.write_text(json.dumps({**work, "request": request}))
+    unfinished.replace(path)
+    return request
