@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from flows._cli.demo.script import Past, at_midnight
 from mlcore.errors import ServerError
@@ -25,7 +25,7 @@ from mlcore.ledger.records import (
 )
 from mlcore.ledger.trace import Trace, trace
 from mlcore.report.charts import Bar, Mark, Point, Span
-from mlcore.report.loop import DecisionLine, LoopFacts, TraceLine, write_loop_page
+from mlcore.report.loop import ApprovalLine, DecisionLine, LoopFacts, TraceLine, write_loop_page
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from flows._cli.stack import Stack
     from mlcore.ledger.store import Ledger
     from mlcore.modelstore import LoadedModel
+
+#: Metrics that are measured in what the target is measured in.
+_IN_UNITS_OF_TARGET: Final = frozenset({"mean_absolute_error", "root_mean_squared_error"})
 
 
 class Story:
@@ -202,13 +205,14 @@ class Story:
     def _page(self, summary: dict[str, Any], chain: Trace) -> LoopFacts:
         requests = summary["requests"]
         better = 1 - summary["mae_new"] / summary["mae_old"]
+        metric, fault = summary["metric"].replace("_", " "), summary["fault_day"]
         return LoopFacts(
             title=f"{self.past.usecase.title}: the loop",
             lead=f"From the first data to a retrained model in {summary['seconds']:.0f} seconds; its error on "
             f"{summary['test_span']} is {better:.0%} lower than that of the model it replaced.",
             figures=[
-                (f"{summary['mae_old']:.1f}", f"{summary['metric']} before"),
-                (f"{summary['mae_new']:.1f}", f"{summary['metric']} after"),
+                (f"{summary['mae_old']:.1f}", f"{metric} before"),
+                (f"{summary['mae_new']:.1f}", f"{metric} after"),
                 (str(sum(item.cause == "drift" for item in self.retrainings)), "retraining for drift"),
                 (f"{requests['sent']:,}", f"requests, {requests['failed']} failed"),
                 (str(summary["events_ignored"]), f"of {summary['events_sent']} storm events ignored"),
@@ -221,6 +225,7 @@ class Story:
                     started=datetime.fromisoformat(run["start_time"]),
                     finished=datetime.fromisoformat(run["end_time"] or run["start_time"]),
                     cause=_cause(run),
+                    state=_state(run),
                 )
                 for run in self.runs
             ],
@@ -241,6 +246,13 @@ class Story:
             quarantined=[(item.source, "; ".join(item.reasons)) for item in self.quarantine],
             trace_id=self.outside["row_id"],
             trace=[TraceLine(step.kind, step.at, step.sentence) for step in chain.steps],
+            unit=self.past.usecase.contract.target.unit if summary["metric"] in _IN_UNITS_OF_TARGET else "",
+            approvals=[
+                ApprovalLine(item.model_version, item.state, item.approver, item.reason) for item in self.approvals
+            ],
+            fault=f"{fault['window']}: {fault['sentence']}." if fault else "",
+            storm=f"{summary['events_sent']} drift events were sent for one window; {summary['events_ignored']} were "
+            "ignored, each with its reason on record.",
         )
 
     def _decisions(self) -> Iterator[DecisionLine]:
@@ -277,3 +289,10 @@ def _cause(run: dict[str, Any]) -> str:
     if created_by.get("type") == "AUTOMATION":
         return str(created_by.get("display_value") or "automation")
     return {"SCHEDULE": "its schedule"}.get(created_by.get("type", ""), "by hand")
+
+
+def _state(run: dict[str, Any]) -> Literal["completed", "waiting", "failed"]:
+    if run["state"]["type"] in ("FAILED", "CRASHED", "CANCELLED"):
+        return "failed"
+    # an approval's run holds no worker while a person thinks
+    return "waiting" if run["name"].startswith("approve") else "completed"
