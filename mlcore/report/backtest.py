@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 def write_backtest_page(result: BacktestResult, path: Path) -> Path:
     """Write the page."""
-    points = [Point(item.strategy, item.starts_at, item.error) for item in result.windows]
+    # the policy first: it is drawn as the solid line
+    windows = sorted(result.windows, key=lambda item: item.strategy != "policy")
+    points = [Point(item.strategy, item.starts_at, item.error) for item in windows]
     marks = [
         Mark(item.starts_at, "retrained")
         for item in result.windows
@@ -33,7 +35,7 @@ def write_backtest_page(result: BacktestResult, path: Path) -> Path:
             page.sentence(result.sentence, lead=True),
             page.table(("strategy", result.metric, "retrainings", "windows with drift"), summaries),
             page.heading("Error over time"),
-            page.picture(charts.lines(points, marks, y=result.metric)),
+            page.picture(charts.lines(points, marks, y=result.metric.replace("_", " "))),
             page.heading("What the policy decided"),
             page.table(("window", result.metric, "diagnosis", "decision"), decisions),
         ],

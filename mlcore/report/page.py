@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -45,7 +46,7 @@ _PAGE: Final = """<!doctype html>
 {body}
 </body></html>
 """
-_NUMBER_SIGNS: Final = frozenset("0123456789.,+-%e ")
+_NUMBER: Final = re.compile(r"[-+]?[\d.,]*\d(e[-+]?\d+)?%?")
 
 
 def heading(text: str) -> str:
@@ -117,4 +118,4 @@ def write_page(path: Path, title: str, blocks: Iterable[str]) -> Path:
 
 
 def _is_number(cell: str) -> bool:
-    return not cell or (any(sign.isdigit() for sign in cell) and set(cell) <= _NUMBER_SIGNS)
+    return not cell or _NUMBER.fullmatch(cell) is not None

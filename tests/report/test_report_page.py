@@ -54,10 +54,12 @@ def test_page_forbids_loading_anything():
 
 
 def test_numbers_stand_to_the_right():
-    """A column of nothing but numbers is aligned by its digits; a column of words is not."""
-    text = page.table(("name", "rows", "share"), [("a", "1,234", "5.0%"), ("b", 7, "")])
+    """A column of nothing but numbers is aligned by its digits; a column of words or days is not."""
+    text = page.table(
+        ("name", "rows", "share", "day"), [("a", "1,234", "5.0%", "2011-03-01"), ("b", 7, "", "2011-03-02")]
+    )
     kinds = [attrs.get("class") for tag, attrs in _Tags(text).found if tag == "th"]
-    assert kinds == [None, "number", "number"]
+    assert kinds == [None, "number", "number", None]
 
 
 def test_row_of_the_wrong_length_is_refused():

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mlcore.backtest import BacktestResult, StrategySummary, WindowResult
 from mlcore.contract import Column, DataContract
 from mlcore.decision import Decision
 from mlcore.diagnosis import Diagnosis, FeatureDiagnosis
@@ -18,6 +19,7 @@ from mlcore.drift import build_baseline, detect_drift
 from mlcore.performance import Performance
 from mlcore.policy.monitoring import DriftPolicy
 from mlcore.quality.report import QualityCheck, QualityReport
+from mlcore.report.backtest import write_backtest_page
 from mlcore.report.charts import Bar, Mark, Point, Span
 from mlcore.report.distributions import distributions
 from mlcore.report.evaluation import EvaluationFacts, candidate_scores, evaluation_page, write_evaluation_page
@@ -269,3 +271,31 @@ def test_candidates_are_compared_on_as_many_folds():
     forest, ridge = candidate_scores(trials, chosen="ridge", higher_is_better=False, holdout=9.5)
     assert forest.name == "forest (stopped after 1 of 2 folds)"
     assert (ridge.train, ridge.validation, ridge.holdout, ridge.chosen) == (6.0, 8.0, 9.5, True)
+
+
+def test_backtest_page_compares_strategies(tmp_path: Path):
+    """Each strategy has its line and its row, and each decision of the policy is listed."""
+    windows = tuple(
+        WindowResult(name, DAY + timedelta(days=30 * month), 700, 20.0 + month, "harmful_shift", "retrain")
+        for name in ("static", "always", "any_drift", "policy")
+        for month in range(6)
+    )
+    summaries = tuple(
+        StrategySummary(name, error, retrainings, 5)
+        for name, error, retrainings in (
+            ("static", 90.0, 0),
+            ("always", 50.0, 6),
+            ("any_drift", 51.0, 5),
+            ("policy", 54.0, 2),
+        )
+    )
+    result = BacktestResult("bikeshare", "mean_absolute_error", windows, summaries)
+    text = write_backtest_page(result, tmp_path / "backtest.html").read_text()
+    assert result.sentence in text
+    assert {name for name in ("static", "always", "any_drift", "policy") if f">{name}</text>" in text} == {
+        "static",
+        "always",
+        "any_drift",
+        "policy",
+    }
+    assert text.count("harmful_shift") == 6
