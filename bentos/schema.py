@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
 from mlcore.contract import DataContract
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_FIRST_YEAR: Final = 1678
+_LAST_YEAR: Final = 2261
+
+
+def _time(value: datetime) -> datetime:
+    """Return a time in UTC; one without a zone is meant so. Outside these years nanoseconds do not reach."""
+    if not _FIRST_YEAR <= value.year <= _LAST_YEAR:
+        raise ValueError(f"a time between {_FIRST_YEAR} and {_LAST_YEAR} is expected")
+    return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+_Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+_Number = Annotated[float, Field(allow_inf_nan=False)]
 _TYPES: Final[Mapping[str, Any]] = {
-    "timestamp": datetime,
-    "integer": int,
-    "number": float,
+    "timestamp": Annotated[datetime, AfterValidator(_time)],
+    "integer": _Integer,
+    "number": _Number,
     "boolean": bool,
     "category": str,
     "text": str,
@@ -25,19 +38,6 @@ _TYPES: Final[Mapping[str, Any]] = {
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class Label(_Strict):
-    """The true value of a row that was scored."""
-
-    id: str = Field(description="The row's id, as /predict returned it.")
-    value: float | bool | str = Field(description="The true value.")
-
-
-class LabelRequest(_Strict):
-    """Body of ``POST /labels``."""
-
-    labels: list[Label] = Field(min_length=1, max_length=100_000)
 
 
 class PredictionAnswer(BaseModel):
@@ -81,17 +81,35 @@ def predict_request(contract: DataContract, maximum_rows: int) -> type[BaseModel
     )
 
 
+def label_request(contract: DataContract) -> type[BaseModel]:
+    """Return the model of ``POST /labels``' body: ``{"labels": [{"id": row id, "value": true value}, ...]}``."""
+    target = contract.target
+    value = _Number if contract.task == "regression" else _TYPES[target.type]
+    label = create_model(
+        "Label",
+        __base__=_Strict,
+        id=(str, Field(max_length=200, description="The row's id, as /predict returned it.")),
+        value=(value, Field(description=f"True value of {target.name}.")),
+    )
+    return create_model("LabelRequest", __base__=_Strict, labels=(list[label], Field(min_length=1, max_length=100_000)))
+
+
 def frame_of(rows: Sequence[Mapping[str, Any]], contract: DataContract) -> pd.DataFrame:
-    """Return rows as the DataFrame that models take: the contract's inputs with the lake's types."""
+    """Return validated rows as the DataFrame that models take: numbers as float64, times in UTC, the rest as it is."""
+    import numpy as np
     import pandas as pd
 
-    columns = {}
+    columns: dict[str, Any] = {}
     for column in contract.inputs:
         values = [row.get(column.name) for row in rows]
         if column.type == "timestamp":
-            columns[column.name] = pd.to_datetime(pd.Series(values, dtype=object), utc=True)
+            # the zone is known to be UTC: parsing each value again would cost more than a small model
+            naive = np.array([None if value is None else value.replace(tzinfo=None) for value in values], "M8[ns]")
+            columns[column.name] = pd.DatetimeIndex(naive, tz="UTC")
         elif column.is_numeric:
-            columns[column.name] = pd.Series(values, dtype="float64")
+            columns[column.name] = np.array(values, dtype="float64")
         else:
-            columns[column.name] = pd.Series(values, dtype=object)
-    return pd.DataFrame(columns)
+            array = np.empty(len(values), dtype=object)
+            array[:] = values
+            columns[column.name] = array
+    return pd.DataFrame(columns, copy=False)

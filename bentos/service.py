@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import asyncio
 import gc
 import json
 import logging
@@ -14,22 +14,24 @@ from pathlib import Path
 from typing import Any, Final
 
 import bentoml
-import httpx
+import numpy as np
 import prometheus_client
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 
-from bentos.schema import LabelRequest, PredictResponse, frame_of, predict_request
-from mlcore import events
+from bentos.announce import Announcer
+from bentos.schema import PredictResponse, frame_of, label_request, predict_request
 from mlcore.capture.records import label_record, prediction_record
 from mlcore.capture.spool import Spool
-from mlcore.events import Event
+from mlcore.metrics import Output
 from mlcore.modelstore import LoadedModel, load_model
 
 BUNDLE: Final = Path(__file__).resolve().parent.parent / "bundle"
 BUNDLE_FACTS: Final = "service.json"
 _MOST_BODY_BYTES: Final = 32 * 1024 * 1024
+#: From so many rows on a request is scored beside the event loop, so that others, and probes, are answered meanwhile.
+_MANY_ROWS: Final = 256
 
 log = logging.getLogger("bentos.service")
 app = FastAPI(title="Model service", docs_url="/docs", openapi_url="/openapi.json")
@@ -44,8 +46,8 @@ class Serving:
     model: LoadedModel
     version: int
     request: type[BaseModel]
+    labels: type[BaseModel]
     spool: Spool | None
-    hash_key: bytes
 
     @property
     def usecase(self) -> str:
@@ -64,29 +66,15 @@ def load(folder: Path = BUNDLE) -> Serving:
     spool_root = os.environ.get("MLOPS_SPOOL", "")
     spool = None
     if policy.capture and spool_root:
-        spool = Spool(Path(spool_root) / model.usecase.name, on_sealed=lambda name: _announce(model.usecase.name, name))
+        announcer = Announcer.from_environment(model.usecase.name)
+        spool = Spool(Path(spool_root) / model.usecase.name, on_sealed=announcer.announce if announcer else None)
     return Serving(
         model=model,
         version=facts["model_version"],
         request=predict_request(model.contract, policy.maximum_rows_per_request),
+        labels=label_request(model.contract),
         spool=spool,
-        hash_key=os.environ.get("MLOPS_HASH_KEY", model.usecase.name).encode(),
     )
-
-
-def _announce(usecase: str, segment: str) -> None:
-    """Tell the Prefect server that rows wait; only a hint, a schedule collects them anyway."""
-    url = os.environ.get("MLOPS_EVENTS_URL", "")
-    if not url:
-        return
-    event = Event(events.CAPTURE_SEALED, usecase, key=segment, occurred=datetime.now(UTC), payload={"segment": segment})
-    headers = {}
-    if auth := os.environ.get("PREFECT_API_AUTH_STRING"):
-        headers["Authorization"] = "Basic " + base64.b64encode(auth.encode()).decode()
-    try:
-        httpx.post(f"{url}/events", json=[event.to_wire()], headers=headers, timeout=5).raise_for_status()
-    except httpx.HTTPError as error:
-        log.warning("could not announce captured rows: %s", error)
 
 
 @app.post("/predict", response_model=PredictResponse)
@@ -102,7 +90,11 @@ async def predict(request: Request) -> Response:
     except ValidationError as error:
         return _refusal(422, _describe(error))
     rows = [row.model_dump() for row in parsed.rows]
-    output = serving.model.output(frame_of(rows, serving.model.contract))
+    try:
+        output = await asyncio.to_thread(_score, rows) if len(rows) >= _MANY_ROWS else _score(rows)
+    except ValueError as error:
+        # such values were not in the data it was tried with; the caller can read why, the service goes on
+        return _refusal(422, [f"rows: the model cannot score them: {str(error).splitlines()[0][:200]}"])
     request_id = str(uuid.uuid4())
     values = output.values.tolist()
     probabilities = output.probabilities.tolist() if output.probabilities is not None else None
@@ -129,12 +121,32 @@ async def predict(request: Request) -> Response:
     )
 
 
+def _score(rows: list[dict[str, Any]]) -> Output:
+    """Return the model's answers.
+
+    Raises
+    ------
+    ValueError
+        If the model refuses the rows, or has no finite answer.
+    """
+    assert serving is not None
+    output = serving.model.output(frame_of(rows, serving.model.contract))
+    for numbers in (output.values if output.classes is None else None, output.probabilities):
+        if numbers is not None and not np.isfinite(numbers).all():
+            bad = int(np.argwhere(~np.isfinite(numbers))[0][0])
+            raise ValueError(f"row {bad} has no finite answer")
+    return output
+
+
 @app.post("/labels")
 async def labels(request: Request) -> Response:
     """Take true values: ``{"labels": [{"id": row id, "value": true value}, ...]}``."""
     assert serving is not None
+    body = await request.body()
+    if len(body) > _MOST_BODY_BYTES:
+        return _refusal(413, [f"body: {len(body):,} bytes, at most {_MOST_BODY_BYTES:,} are taken"])
     try:
-        parsed = LabelRequest.model_validate_json(await request.body())
+        parsed: Any = serving.labels.model_validate_json(body)
     except ValidationError as error:
         return _refusal(422, _describe(error))
     if serving.spool is None:
@@ -183,7 +195,7 @@ def _capture(
                 model_version=current.version,
                 prediction=values[number],
                 probabilities=probabilities[number] if probabilities else None,
-                hash_key=current.hash_key,
+                hash_key=current.spool.hash_key,
             )
             for number, row in enumerate(rows)
         ]
@@ -213,8 +225,8 @@ class ModelService:
     def __init__(self) -> None:
         global serving  # noqa: PLW0603 (the mounted routes are module functions: they need it)
         serving = load()
-        request_schema = serving.request.model_json_schema(ref_template="#/components/schemas/{model}")
-        _describe_input(request_schema)
+        for path, body in (("/predict", serving.request), ("/labels", serving.labels)):
+            _describe_body(path, body)
         # the heap is built now: collecting it again and again would only make requests wait
         gc.collect()
         gc.freeze()
@@ -226,14 +238,15 @@ class ModelService:
             serving.spool.close()
 
 
-def _describe_input(schema: dict[str, Any]) -> None:
-    """Put the contract's input into the OpenAPI document."""
+def _describe_body(path: str, body: type[BaseModel]) -> None:
+    """Put a body that the contract makes into the OpenAPI document."""
+    schema = body.model_json_schema(ref_template="#/components/schemas/{model}")
     document = app.openapi()
     components = document.setdefault("components", {}).setdefault("schemas", {})
     components.update(schema.pop("$defs", {}))
-    components["PredictRequest"] = schema
-    reference = {"$ref": "#/components/schemas/PredictRequest"}
-    document["paths"]["/predict"]["post"]["requestBody"] = {
+    components[body.__name__] = schema
+    reference = {"$ref": f"#/components/schemas/{body.__name__}"}
+    document["paths"][path]["post"]["requestBody"] = {
         "required": True,
         "content": {"application/json": {"schema": reference}},
     }

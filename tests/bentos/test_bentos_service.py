@@ -109,8 +109,15 @@ def test_answers_carry_ids_and_the_version(service):
         (json.dumps({"rows": [{**ROW, "cals": 3}]}).encode(), 422, "rows.0.cals: unknown column"),
         (json.dumps({"rows": [{**ROW, "calls": "many"}]}).encode(), 422, "rows.0.calls"),
         (json.dumps({"rows": [{**ROW, "seen_at": "yesterday"}]}).encode(), 422, "rows.0.seen_at"),
+        (json.dumps({"rows": [{**ROW, "seen_at": "9999-01-01T00:00:00Z"}]}).encode(), 422, "between 1678 and 2261"),
+        (json.dumps({"rows": [{**ROW, "monthly_fee": float("inf")}]}).encode(), 422, "finite"),
+        (json.dumps({"rows": [{**ROW, "monthly_fee": float("nan")}]}).encode(), 422, "finite"),
+        (json.dumps({"rows": [{**ROW, "calls": 10**30}]}).encode(), 422, "rows.0.calls"),
         (json.dumps({"rows": [ROW] * 10_001}).encode(), 422, "at most 10000"),
+        (b'{"rows": [' + b" " * (33 * 1024 * 1024) + b"]}", 413, "bytes"),
+        (b"[" * 100_000, 422, "body"),
     ],
+    ids=range(13),
 )
 def test_bad_requests_are_told_what_is_wrong(service, body, status, told):
     """Never a 500: the place and the expectation, and that nothing was scored."""
@@ -120,6 +127,22 @@ def test_bad_requests_are_told_what_is_wrong(service, body, status, told):
     assert answer.status_code == status
     assert told in answer.text
     assert "nothing was scored" in answer.text
+
+
+def test_labels_of_another_type_are_refused(service):
+    """What can never be compared with an answer is told at once, not found out by the collection."""
+    for value in ("yes", 1, None, {}):
+        answer = httpx.post(f"{service.url}/labels", json={"labels": [{"id": "x", "value": value}]})
+        assert answer.status_code == 422
+        assert "labels.0.value" in answer.text
+
+
+def test_strange_but_possible_values_are_scored(service):
+    """Out of range, unseen or missing values are answered; that they came is for monitoring to find."""
+    rows = [{**ROW, "monthly_fee": 1e300}, {**ROW, "plan": "unheard of"}, {}, {**ROW, "seen_at": "2026-03-01T12:00:00"}]
+    answer = httpx.post(f"{service.url}/predict", json={"rows": rows * 100}, headers={"X-Capture": "off"})
+    assert answer.status_code == 200
+    assert len(answer.json()["predictions"]) == 400
 
 
 def test_scored_rows_and_labels_are_captured(service):
@@ -144,6 +167,7 @@ def test_the_openapi_document_has_the_contracts_columns(service):
     """Applications can generate their client from the service."""
     document = httpx.get(f"{service.url}/openapi.json").json()
     assert set(document["components"]["schemas"]["Row"]["properties"]) == set(ROW)
+    assert document["components"]["schemas"]["Label"]["properties"]["value"]["type"] == "boolean"
     assert httpx.get(f"{service.url}/readyz").status_code == 200
     assert "mlops_rows_scored" in httpx.get(f"{service.url}/metrics").text
     assert httpx.get(f"{service.url}/info").json()["capture"]["on"]

@@ -1,0 +1,69 @@
+"""Announcing sealed segments: a well-formed event, and no wait for a server that hangs or is not there."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from bentos.announce import Announcer
+
+received: list[tuple[str, str | None, list[dict]]] = []
+
+
+class _Server(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        received.append((self.path, self.headers["Authorization"], body))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Keep the test's output quiet."""
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """A place that takes events."""
+    received.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/api"
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_event_reaches_the_server(server):
+    """A list of one event, with the segment's name and the server's password."""
+    Announcer(server, "churn", "admin:secret").announce("seg-1")
+    until = time.monotonic() + 5
+    while not received and time.monotonic() < until:
+        time.sleep(0.01)
+    ((path, authorization, (event,)),) = received
+    assert path == "/api/events"
+    assert authorization == "Basic YWRtaW46c2VjcmV0"
+    assert event["event"] == "ml.capture.sealed"
+    assert event["resource"]["prefect.resource.id"] == "ml.usecase.churn"
+    assert event["payload"] == {"usecase": "churn", "segment": "seg-1"}
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/api", "no address", "http://[::1"])
+def test_a_server_that_is_away_costs_nothing(url):
+    """The caller is not kept, and the thread lives on."""
+    announcer = Announcer(url, "churn")
+    began = time.monotonic()
+    for number in range(500):
+        announcer.announce(f"seg-{number}")
+    assert time.monotonic() - began < 1
+    time.sleep(0.2)
+    assert any(thread.name == "announcer" for thread in threading.enumerate())
+
+
+def test_without_an_address_nothing_is_announced(monkeypatch):
+    """A Bento outside an installation serves just as well."""
+    monkeypatch.delenv("MLOPS_EVENTS_URL", raising=False)
+    assert Announcer.from_environment("churn") is None
