@@ -93,6 +93,7 @@ def question(context: Context, approval: Approval) -> str:
         f"- **algorithm**: {model.algorithm}, dataset version {approval.dataset_version}",
         f"- **guards**: {sum(guard['outcome'] == 'passed' for guard in guards)} of {len(guards)} hold",
         f"- **model digest**: `{approval.model_digest}`",
+        f"- **report**: `{context.evaluation_page(evaluation.id)}`",
         f"- **answer by**: {approval.expires_at:%Y-%m-%d %H:%M} UTC; no answer means no",
         f"- **who may answer**: {', '.join(context.usecase.approval.approvers)}",
     ]

@@ -120,15 +120,17 @@ def record(tx: Transaction, context: Context, cause: Cause, cause_key: str, subj
                 error="",
             )
         )
-    tx.announce(
-        Event(
-            events.RETRAINING_REQUESTED if wants_training else events.RETRAINING_DECLINED,
-            context.name,
-            key=saved.id,
-            occurred=context.now(),
-            payload={"decision_id": saved.id},
+    if decision.action != "nothing":
+        # that nothing was wrong is on the record; a day of quiet windows need not be told one by one
+        tx.announce(
+            Event(
+                events.RETRAINING_REQUESTED if wants_training else events.RETRAINING_DECLINED,
+                context.name,
+                key=saved.id,
+                occurred=context.now(),
+                payload={"decision_id": saved.id},
+            )
         )
-    )
     return Claim(saved, is_new=True)
 
 

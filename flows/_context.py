@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from prefect import flow, get_run_logger
@@ -48,6 +49,14 @@ class Context:
         from mlcore.data.datasets import DatasetStore
 
         return DatasetStore(self.settings.lake_root)
+
+    def evaluation_page(self, evaluation_id: str) -> Path:
+        """Return where the page of an evaluation is."""
+        return self.settings.artifacts_root / "evaluations" / self.name / f"{evaluation_id}.html"
+
+    def window_page(self, window_id: str) -> Path:
+        """Return where the page of a window is."""
+        return self.settings.artifacts_root / "windows" / f"{window_id}.html"
 
     @property
     def actor(self) -> str:

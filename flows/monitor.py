@@ -40,7 +40,8 @@ async def monitor(usecase: str) -> list[str]:
         if window.cadence not in rules:
             continue
         diagnosis, record, checked = await asyncio.to_thread(_diagnose, context, window, rules[window.cadence], models)
-        sentences.append(f"{window.id}: {_save(context, window, diagnosis, record, checked)}")
+        page = f" Page: `{context.window_page(window.id)}`" if diagnosis.cause != "healthy" else ""
+        sentences.append(f"{window.id}: {_save(context, window, diagnosis, record, checked)}{page}")
     context.announce()
     await context.tell(
         sentences[-1] if sentences else "No closed window waits.", "\n".join(f"- {line}" for line in sentences)
@@ -76,6 +77,30 @@ def _diagnose(
         )
     performance = _performance(context, model, frame) if "performance" in rule.checks else None
     diagnosis = diagnose(contract, baseline, frame, report, drift, performance)
+    if diagnosis.cause != "healthy":
+        from mlcore.report.distributions import distributions
+        from mlcore.report.window import WindowFacts, write_window_page
+
+        names = [item.name for item in drift.columns] if drift else [item.name for item in diagnosis.features]
+        write_window_page(
+            WindowFacts(
+                title=context.usecase.title,
+                window_id=window.id,
+                starts_at=window.starts_at,
+                ends_at=window.ends_at,
+                model_version=int(frame["model_version"].iloc[-1]),
+                rows=window.rows,
+                labelled=window.labelled,
+                diagnosis=diagnosis,
+                decision=None,
+                quality=report,
+                drift=drift,
+                performance=performance,
+                drift_threshold=policy.drift.minimum_effect,
+                distributions=distributions(baseline, frame, contract, names),
+            ),
+            context.window_page(window.id),
+        )
     facts = {
         **diagnosis.to_json(),
         "drift": drift.to_json() if drift else None,

@@ -36,7 +36,9 @@ async def validate(usecase: str, model_version: int | None = None) -> str:
     evaluation, report = await asyncio.to_thread(evaluate, context, challenger)
     sentence = save(context, challenger, evaluation)
     context.announce()
-    await context.tell(sentence, describe(report))
+    await context.tell(
+        sentence, f"{describe(report)}\n\nThe page with pictures: `{context.evaluation_page(evaluation.id)}`"
+    )
     return evaluation.verdict
 
 
@@ -78,7 +80,32 @@ def evaluate(context: Context, challenger: ModelVersion) -> tuple[Evaluation, Ev
         report=report.to_json(),
         created_at=context.now(),
     )
+    _write_page(context, challenger, evaluation, report)
     return evaluation, report
+
+
+def _write_page(context: Context, challenger: ModelVersion, evaluation: Evaluation, report: EvaluationReport) -> None:
+    from mlcore.metrics import metric_named
+    from mlcore.report.evaluation import EvaluationFacts, candidate_scores, write_evaluation_page
+
+    metric = metric_named(context.usecase.training.search.metric, context.usecase.contract.task)
+    facts = EvaluationFacts(
+        title=context.usecase.title,
+        model_version=challenger.version,
+        champion_version=evaluation.champion_version,
+        algorithm=challenger.algorithm,
+        model_digest=challenger.digest,
+        dataset_version=evaluation.dataset_version,
+        cause=challenger.cause,
+        unit=context.usecase.contract.target.unit,
+        candidates=candidate_scores(
+            challenger.candidates,
+            chosen=challenger.algorithm,
+            higher_is_better=metric.higher_is_better,
+            holdout=challenger.metrics["holdout"].get(metric.name),
+        ),
+    )
+    write_evaluation_page(report, facts, context.evaluation_page(evaluation.id))
 
 
 def save(context: Context, challenger: ModelVersion, evaluation: Evaluation, lease: Lease | None = None) -> str:
