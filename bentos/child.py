@@ -16,6 +16,7 @@ import psutil
 
 _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 10.0
+_DRAIN_SECONDS: Final = 30.0
 _PR_SET_PDEATHSIG: Final = 1
 _WORKER: Final = "_bentoml_impl.worker.service"
 
@@ -25,9 +26,10 @@ class ChildError(Exception):
 
 
 class Child:
-    """A running ``bentoml serve``."""
+    """A running ``bentoml serve``; `in_flight` requests are being answered by it."""
 
     def __init__(self, process: asyncio.subprocess.Process, port: int, log: Path) -> None:
+        self.in_flight = 0
         self._process = process
         self._workers: dict[int, psutil.Process] = {}
         self.port = port
@@ -79,6 +81,13 @@ class Child:
         for worker in self._workers.values():
             if worker.is_running():
                 worker.kill()
+
+    async def retire(self) -> None:
+        """Let it finish what it was asked, then stop it."""
+        until = asyncio.get_running_loop().time() + _DRAIN_SECONDS
+        while self.in_flight and asyncio.get_running_loop().time() < until:
+            await asyncio.sleep(0.05)
+        await self.stop()
 
     async def stop(self) -> None:
         """Ask the process to finish, then make it."""

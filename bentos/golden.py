@@ -23,15 +23,25 @@ async def prove(session: aiohttp.ClientSession, url: str, bento: Path) -> int:
     ChildError
         If the service refuses them, or answers anything else than the model did when it was saved.
     """
-    golden = json.loads((bento / "src" / "bundle" / "model" / "golden.json").read_text())
-    if not golden["rows"]:
+    file = bento / "src" / "bundle" / "model" / "golden.json"
+    try:
+        golden = json.loads(file.read_text(encoding="utf-8"))
+        rows, answers = golden["rows"], golden["expected"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ChildError(f"the golden rows cannot be read from {file}: {error}") from None
+    if not rows:
         return 0
-    async with session.post(f"{url}/predict", json={"rows": golden["rows"]}, headers={"X-Capture": "off"}) as answer:
-        text = await answer.text()
-        if answer.status != 200:
-            raise ChildError(f"the service refuses its golden rows with {answer.status}: {text[:300]}")
+    try:
+        async with session.post(f"{url}/predict", json={"rows": rows}, headers={"X-Capture": "off"}) as answer:
+            text = await answer.text()
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise ChildError(f"the service does not answer its golden rows: {error}") from None
+    if answer.status != 200:
+        raise ChildError(f"the service refuses its golden rows with {answer.status}: {text[:300]}")
     got = [item["prediction"] for item in json.loads(text)["predictions"]]
-    for number, (expected, found) in enumerate(zip(golden["expected"], got, strict=True)):
+    if len(got) != len(answers):
+        raise ChildError(f"{len(answers)} golden rows got {len(got)} answers")
+    for number, (expected, found) in enumerate(zip(answers, got, strict=True)):
         if not _same(expected, found):
             raise ChildError(f"golden row {number}: expected {expected}, got {found}")
     return len(got)

@@ -1,56 +1,56 @@
 """The local service host: one gateway that owns the serving processes, so that an address outlives its models.
 
 ``python -m bentos.host --port 8700 --state-dir DIR`` answers ``/<use case>/predict`` and everything else a service has.
-A new version is started beside the old one, proven on its golden rows, and only then takes the traffic; the old one
-finishes what it was asked and is stopped.
+A new version is started beside the old one, proven on its golden rows, tried on live requests where that is asked for,
+and only then takes the traffic; the old one finishes what it was asked and is stopped.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
 import os
 import secrets
-from dataclasses import asdict, dataclass, field
+from collections.abc import Coroutine
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
 from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bentos.child import Child, ChildError
+from bentos.gateway import Gateway, Service
 from bentos.golden import prove
+from bentos.placement import Desired, Placement, PlacementFile
+from bentos.trial import Trial
+from mlcore.policy.serving import TrialPolicy
 
 log = logging.getLogger("bentos.host")
 TOKEN_FILE: Final = "token"
-STATE_FILE: Final = "services.json"
 _MOST_BODY_BYTES: Final = 64 * 1024 * 1024
-_DRAIN_SECONDS: Final = 30.0
-_WAIT_FOR_CHILD_SECONDS: Final = 20.0
-_HOP_HEADERS: Final = frozenset(
-    {"connection", "keep-alive", "transfer-encoding", "content-length", "content-encoding", "host", "upgrade"}
-)
+_SLOWEST_RETRY_SECONDS: Final = 30.0
 
 
-@dataclass(frozen=True)
-class Placement:
-    """Which Bento serves a use case."""
+class DeployRequest(BaseModel):
+    """Body of ``POST /-/deploy``."""
 
-    usecase: str
+    model_config = ConfigDict(extra="forbid")
+
+    usecase: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     model_version: int
     bento_path: str
+    trial: TrialPolicy | None = None
 
 
-@dataclass
-class Service:
-    """A use case's running process; `ready` is unset while it is being restarted."""
+class UsecaseRequest(BaseModel):
+    """Body of ``POST /-/rollback`` and ``POST /-/stop``."""
 
-    placement: Placement
-    child: Child
-    in_flight: int = 0
-    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    model_config = ConfigDict(extra="forbid")
+
+    usecase: str
 
 
 class Host:
@@ -66,164 +66,168 @@ class Host:
         state_dir.mkdir(parents=True, exist_ok=True)
         self.state_dir = state_dir
         self.token = _token(state_dir / TOKEN_FILE)
+        self._file = PlacementFile(state_dir)
+        self._desired = self._file.load()
         self._services: dict[str, Service] = {}
-        self._switching: dict[str, asyncio.Lock] = {}
-        self._session: aiohttp.ClientSession | None = None
+        self._locks: dict[str, asyncio.Lock] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._session: aiohttp.ClientSession
 
     def application(self) -> web.Application:
         """Return the web application: the admin routes under ``/-/``, everything else is passed on."""
-        application = web.Application(client_max_size=_MOST_BODY_BYTES)
+        application = web.Application(client_max_size=_MOST_BODY_BYTES, middlewares=[self._admin])
         application.router.add_get("/-/status", self._status)
         application.router.add_post("/-/deploy", self._deploy)
+        application.router.add_post("/-/rollback", self._rollback)
+        application.router.add_post("/-/stop", self._stop_one)
         application.router.add_route("*", "/{usecase}/{path:.*}", self._forward)
         application.on_startup.append(self._start)
         application.on_cleanup.append(self._stop)
         return application
 
+    @web.middleware
+    async def _admin(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        """Guard the admin routes, and tell what is wrong with a request to them."""
+        if not request.path.startswith("/-/"):
+            response: web.StreamResponse = await handler(request)
+            return response
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if not secrets.compare_digest(given.encode(), self.token.encode()):
+            raise web.HTTPForbidden(text="the host's token is needed: it is in its state folder")
+        try:
+            response = await handler(request)
+        except ChildError as error:
+            return web.json_response({"error": str(error)}, status=409)
+        except ValidationError as error:
+            return web.json_response({"error": str(error)}, status=422)
+        return response
+
     async def _start(self, _: web.Application) -> None:
-        self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=60), connector=aiohttp.TCPConnector(limit=0), auto_decompress=False
-        )
-        for placement in self._remembered():
-            self._spawn(self._restore(placement))
+        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=False)
+        self._gateway = Gateway(self._services, self._session)
+        for name in self._desired:
+            service = self._services[name] = Service()
+            self._spawn(self._keep_up(name, service))
 
     async def _stop(self, _: web.Application) -> None:
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*(service.child.stop() for service in self._services.values()))
-        if self._session is not None:
-            await self._session.close()
-
-    async def _restore(self, placement: Placement) -> None:
-        async with self._lock(placement.usecase):
-            try:
-                await self._switch(placement, prove_golden=False)
-            except ChildError as error:
-                log.error("%s version %s does not come up again: %s", placement.usecase, placement.model_version, error)
-
-    async def _status(self, request: web.Request) -> web.Response:
-        self._require_token(request)
-        return web.json_response(
-            {
-                name: {**asdict(service.placement), "ready": service.ready.is_set(), "port": service.child.port}
-                for name, service in self._services.items()
-            }
-        )
-
-    async def _deploy(self, request: web.Request) -> web.Response:
-        self._require_token(request)
-        placement = Placement(**await request.json())
-        async with self._lock(placement.usecase):
-            try:
-                proven = await self._switch(placement, prove_golden=True)
-            except ChildError as error:
-                return web.json_response({"error": str(error)}, status=409)
-        self._remember()
-        return web.json_response({"model_version": placement.model_version, "golden_rows": proven})
-
-    async def _switch(self, placement: Placement, *, prove_golden: bool) -> int:
-        """Bring `placement` up and let it take the traffic; what served before is drained and stopped."""
-        assert self._session is not None
-        child = await Child.start(
-            placement.bento_path, self.state_dir / "logs" / f"{placement.usecase}.log", self._session
-        )
-        proven = 0
-        try:
-            if prove_golden:
-                proven = await prove(self._session, child.url, Path(placement.bento_path))
-        except ChildError:
-            await child.stop()
-            raise
-        old = self._services.get(placement.usecase)
-        service = Service(placement, child)
-        service.ready.set()
-        self._services[placement.usecase] = service
-        self._spawn(self._watch(service))
-        if old is not None:
-            self._spawn(self._retire(old))
-        return proven
-
-    async def _retire(self, service: Service) -> None:
-        until = asyncio.get_running_loop().time() + _DRAIN_SECONDS
-        while service.in_flight and asyncio.get_running_loop().time() < until:
-            await asyncio.sleep(0.05)
-        await service.child.stop()
-
-    async def _watch(self, service: Service) -> None:
-        """Start a service's process again when it ends by itself."""
-        assert self._session is not None
-        while True:
-            await service.child.ended()
-            if self._services.get(service.placement.usecase) is not service:
-                return
-            service.ready.clear()
-            log.warning("%s ended by itself and is started again", service.placement.usecase)
-            try:
-                service.child = await Child.start(service.placement.bento_path, service.child.log, self._session)
-            except ChildError as error:
-                log.error("%s does not come up again: %s", service.placement.usecase, error)
-                await asyncio.sleep(2)
-                continue
-            service.ready.set()
+        running = [child for service in self._services.values() for child in _children(service)]
+        await asyncio.gather(*(child.stop() for child in running))
+        await self._session.close()
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
-        usecase = request.match_info["usecase"]
-        service = self._services.get(usecase)
-        if service is None:
-            return web.json_response({"error": f"no model of {usecase!r} is served here"}, status=404)
-        assert self._session is not None
-        body = await request.read()
-        headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_HEADERS}
-        for attempt in (1, 2):
-            # taken anew: a switch or a restart may have come between
-            service = self._services[usecase]
+        return await self._gateway.forward(request)
+
+    async def _status(self, _: web.Request) -> web.Response:
+        return web.json_response({name: self._facts(name) for name in self._services})
+
+    def _facts(self, name: str) -> dict[str, Any]:
+        service, desired = self._services[name], self._desired[name]
+        return {
+            **asdict(desired.current),
+            "ready": service.ready.is_set(),
+            "port": service.child.port if service.child else None,
+            "previous": desired.previous.model_version if desired.previous else None,
+            "trial": service.trial.to_json() if service.trial else None,
+        }
+
+    async def _deploy(self, request: web.Request) -> web.Response:
+        wanted = DeployRequest.model_validate_json(await request.read())
+        placement = Placement(wanted.usecase, wanted.model_version, wanted.bento_path)
+        return await self._bring(placement, wanted.trial)
+
+    async def _rollback(self, request: web.Request) -> web.Response:
+        name = UsecaseRequest.model_validate_json(await request.read()).usecase
+        desired = self._desired.get(name)
+        if desired is None or desired.previous is None:
+            raise ChildError(f"nothing served {name!r} before")
+        return await self._bring(desired.previous, None)
+
+    async def _stop_one(self, request: web.Request) -> web.Response:
+        name = UsecaseRequest.model_validate_json(await request.read()).usecase
+        async with self._lock(name):
+            self._desired.pop(name, None)
+            self._file.save(self._desired)
+            service = self._services.pop(name, None)
+            if service is not None and service.child is not None:
+                await service.child.retire()
+        return web.json_response({"stopped": service is not None})
+
+    async def _bring(self, placement: Placement, policy: TrialPolicy | None) -> web.Response:
+        """Start `placement` beside what serves now, prove it, try it, and let it take the traffic."""
+        name = placement.usecase
+        async with self._lock(name):
+            child = await self._launch(placement)
+            trial = None
             try:
-                await asyncio.wait_for(service.ready.wait(), _WAIT_FOR_CHILD_SECONDS)
-            except TimeoutError:
-                break
-            service.in_flight += 1
+                proven = await prove(self._session, child.url, Path(placement.bento_path))
+                if policy is not None and name in self._services:
+                    trial = await self._try(self._services[name], Trial(child, policy))
+            except ChildError:
+                await child.stop()
+                raise
+            desired = self._desired.get(name)
+            # on disk before the first answer: a host that is killed now comes back with what it had begun to serve
+            self._desired[name] = desired.then(placement) if desired else Desired(placement)
+            self._file.save(self._desired)
+            service = self._services.setdefault(name, Service())
+            old = service.serve_with(child)
+            self._spawn(self._keep_up(name, service, child))
+            if old is not None:
+                self._spawn(old.retire())
+        facts = {"model_version": placement.model_version, "golden_rows": proven, "trial": trial}
+        return web.json_response(facts)
+
+    async def _try(self, service: Service, trial: Trial) -> dict[str, Any]:
+        service.trial = trial
+        try:
+            return asdict(await trial.finish())
+        finally:
+            service.trial = None
+
+    async def _launch(self, placement: Placement) -> Child:
+        log_file = self.state_dir / "logs" / f"{placement.usecase}.log"
+        return await Child.start(placement.bento_path, log_file, self._session)
+
+    async def _keep_up(self, name: str, service: Service, child: Child | None = None) -> None:
+        """Start a use case's process again whenever it ended by itself, until another took its place."""
+        pause = 1.0
+        while True:
+            if child is not None:
+                await child.ended()
+                if service.child is not child or self._services.get(name) is not service:
+                    return
+                service.ready.clear()
+                log.warning("%s ended by itself and is started again", name)
+            before = service.child
             try:
-                url = f"{service.child.url}/{request.match_info['path']}"
-                async with self._session.request(
-                    request.method, url, params=request.query, data=body, headers=headers
-                ) as answer:
-                    content = await answer.read()
-                    kept = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP_HEADERS}
-                    return web.Response(status=answer.status, body=content, headers=kept)
-            except aiohttp.ClientError as error:
-                # the process died under the request; scoring a row twice does no harm, losing it does
-                log.warning("%s: %s", usecase, error)
-                if attempt == 1:
-                    await asyncio.sleep(0.2)
-            finally:
-                service.in_flight -= 1
-        return web.json_response(
-            {"error": f"{usecase} is not ready, try again"}, status=503, headers={"Retry-After": "2"}
-        )
+                child = await self._launch(self._desired[name].current)
+            except ChildError as error:
+                log.error("%s does not come up again: %s", name, error)
+                child = None
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _SLOWEST_RETRY_SECONDS)
+            if service.child is not before or self._services.get(name) is not service:
+                # deployed or stopped meanwhile
+                if child is not None:
+                    await child.stop()
+                return
+            if child is not None:
+                service.serve_with(child)
+                pause = 1.0
 
-    def _remember(self) -> None:
-        path = self.state_dir / STATE_FILE
-        unfinished = path.with_suffix(".new")
-        unfinished.write_text(json.dumps([asdict(service.placement) for service in self._services.values()]))
-        unfinished.replace(path)
+    def _lock(self, name: str) -> asyncio.Lock:
+        return self._locks.setdefault(name, asyncio.Lock())
 
-    def _remembered(self) -> list[Placement]:
-        path = self.state_dir / STATE_FILE
-        return [Placement(**item) for item in json.loads(path.read_text())] if path.is_file() else []
-
-    def _require_token(self, request: web.Request) -> None:
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not secrets.compare_digest(given, self.token):
-            raise web.HTTPForbidden(text="the host's token is needed: it is in its state folder")
-
-    def _lock(self, usecase: str) -> asyncio.Lock:
-        return self._switching.setdefault(usecase, asyncio.Lock())
-
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _children(service: Service) -> list[Child]:
+    return [child for child in (service.child, service.trial.child if service.trial else None) if child is not None]
 
 
 def _token(path: Path) -> str:

@@ -38,6 +38,28 @@ class Service:
     bentos: list[BuiltBento]
     spool: Path
     state: Path
+    processes: list[subprocess.Popen[bytes]]
+
+
+def start(home: Path, port: int) -> subprocess.Popen[bytes]:
+    """Start a host and wait until it answers."""
+    command = [sys.executable, "-m", "bentos.host", "--port", str(port), "--state-dir", str(home / "host")]
+    process = spawn(command, log=home / "host.log", environment={"MLOPS_SPOOL": str(home / "spool")})
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        try:
+            httpx.get(f"http://127.0.0.1:{port}/nobody/info")
+            break
+        except httpx.TransportError:
+            time.sleep(0.1)
+    return process
+
+
+def restart(service: Service) -> None:
+    """Kill the host and start it again at the same address."""
+    service.processes[-1].kill()
+    service.processes[-1].wait()
+    service.processes.append(start(service.state.parent, httpx.URL(service.url).port or 80))
 
 
 def _bento(home: Path, usecase, version: int) -> BuiltBento:
@@ -70,20 +92,13 @@ def service(tmp_path_factory, churn) -> Iterator[Service]:
     home = tmp_path_factory.mktemp("service")
     bentos = [_bento(home, churn, version) for version in (1, 2)]
     port = free_port()
-    command = [sys.executable, "-m", "bentos.host", "--port", str(port), "--state-dir", str(home / "host")]
-    process = spawn(command, log=home / "host.log", environment={"MLOPS_SPOOL": str(home / "spool")})
+    process = start(home, port)
     url = f"http://127.0.0.1:{port}"
-    until = time.monotonic() + 20
-    while time.monotonic() < until:
-        try:
-            httpx.get(f"{url}/nobody/info")
-            break
-        except httpx.TransportError:
-            time.sleep(0.1)
     target = LocalTarget.at(url, home / "host")
     target.deploy("churn", 1, str(bentos[0].path))
-    yield Service(f"{url}/churn", target, bentos, home / "spool" / "churn", home / "host")
-    stop(process)
+    found = Service(f"{url}/churn", target, bentos, home / "spool" / "churn", home / "host", [process])
+    yield found
+    stop(found.processes[-1])
 
 
 pytestmark = pytest.mark.journey
@@ -243,6 +258,28 @@ def test_a_service_that_is_killed_comes_back(service):
     time.sleep(0.3)
     answer = httpx.post(f"{service.url}/predict", json={"rows": [ROW]}, timeout=60)
     assert answer.status_code == 200
+
+
+def test_rollback_and_stop(service):
+    """The version before is back by one call; a stopped use case is answered by nobody."""
+    before = service.target.status("churn").model_version
+    back = service.target.rollback("churn")
+    assert {before, back.model_version} == {1, 2}
+    assert httpx.get(f"{service.url}/info").json()["model_version"] == back.model_version
+    with pytest.raises(DeploymentError, match="nothing served"):
+        service.target.rollback("nobody")
+    assert service.target.stop("churn")
+    assert httpx.get(f"{service.url}/info").status_code == 404
+    assert service.target.status("churn") is None
+    service.target.deploy("churn", 1, str(service.bentos[0].path))
+
+
+@pytest.mark.fault
+def test_a_host_that_is_killed_serves_the_same_again(service):
+    """What shall be served is on disk; requests that come while it starts wait and are answered."""
+    restart(service)
+    answer = httpx.post(f"{service.url}/predict", json={"rows": [ROW]}, headers={"X-Capture": "off"}, timeout=60)
+    assert (answer.status_code, answer.json()["model_version"]) == (200, 1)
 
 
 def test_the_bento_has_all_that_a_cluster_needs(service):
