@@ -88,7 +88,8 @@ def _switch(context: Context, deployment: Deployment) -> str:
     with context.ledger.read() as view:
         bento = view.get(BentoRecord, usecase=context.name, model_version=deployment.model_version)
     assert bento is not None
-    return str(_target(context).deploy(context.name, deployment.model_version, bento.path).url)
+    trial = context.usecase.serving.trial
+    return str(_target(context).deploy(context.name, deployment.model_version, bento.path, trial).url)
 
 
 def _finish(context: Context, deployment: Deployment, url: str) -> None:
