@@ -36,6 +36,8 @@ class Watch:
     def say(self, text: str) -> None:
         """Print one line of progress."""
         self.console.print(f"[dim]{self.seconds:6.1f} s[/dim]  {text}", highlight=False)
+        # also where the output is a file or a pipe: who looks wants to see it now
+        self.console.file.flush()
 
     def until(self, what: str, find: Callable[[View], T | None], *, seconds: float = 120.0) -> T:
         """Wait until `find` finds something in the ledger.
