@@ -25,6 +25,8 @@ class Spool:
         A segment that has not grown for so long is sealed.
     age_seconds : float, default=10
         A segment that began so long ago is sealed, although it grows.
+    linger_seconds : float, default=0.1
+        How long records wait for others: each write to disk costs requests some time, so one serves many.
     capacity : int, default=200_000
         Records that may wait for the disk; more are dropped and counted, a request never waits.
     on_sealed : callable, optional
@@ -45,6 +47,7 @@ class Spool:
         segment_rows: int = 2_000,
         idle_seconds: float = 1.5,
         age_seconds: float = 10.0,
+        linger_seconds: float = 0.1,
         capacity: int = 200_000,
         on_sealed: Callable[[str], None] | None = None,
     ) -> None:
@@ -56,6 +59,8 @@ class Spool:
         self._segment_rows = segment_rows
         self._idle_seconds = idle_seconds
         self._age_seconds = age_seconds
+        self._linger_seconds = linger_seconds
+        self._hurry = threading.Event()
         self._on_sealed = on_sealed
         self._queue: queue.Queue[list[dict[str, Any]] | threading.Event | None] = queue.Queue()
         self._waiting = 0
@@ -77,11 +82,13 @@ class Spool:
         """Wait until everything taken so far is on disk and sealed."""
         done = threading.Event()
         self._queue.put(done)
+        self._hurry.set()
         done.wait()
 
     def close(self) -> None:
         """Seal what is there and stop the thread."""
         self._queue.put(None)
+        self._hurry.set()
         self._thread.join()
 
     def _write_all(self) -> None:
@@ -94,11 +101,13 @@ class Spool:
                 segment = None
                 continue
             if isinstance(item, list):
+                self._hurry.wait(self._linger_seconds)
                 batch = [*item, *self._more()]
                 with self._lock:
                     self._waiting -= len(batch)
                 segment = self._write(segment, batch)
                 continue
+            self._hurry.clear()
             self._seal(segment)
             segment = None
             if item is None:
@@ -132,7 +141,7 @@ class Spool:
         return lines
 
     def _more(self) -> list[dict[str, Any]]:
-        """Return what else waits right now: one sync to disk serves many requests."""
+        """Return what else waits by now: one sync to disk serves many requests."""
         found: list[dict[str, Any]] = []
         while len(found) < self._segment_rows and not self._queue.empty() and isinstance(self._queue.queue[0], list):
             found.extend(self._queue.get())  # type: ignore[arg-type]
