@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,44 +62,62 @@ def build(
     PackagingError
         If the model's folder is gone or BentoML refuses.
     """
-    os.environ["BENTOML_HOME"] = str(bentoml_home)
-    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
-    bentoml_home.mkdir(parents=True, exist_ok=True)
-    import bentoml
-    from bentoml.exceptions import BentoMLException, NotFound
-
     name = f"mlops-{usecase.name.replace('_', '-')}"
     version = f"v{model_version}-{model_digest.removeprefix('sha256:')[:12]}"
-    try:
-        known = bentoml.get(f"{name}:{version}")
-        return BuiltBento(f"{name}:{version}", Path(known.path), bento_digest(Path(known.path)))
-    except NotFound:
-        pass
-    with tempfile.TemporaryDirectory(prefix="mlops-bento-") as scratch:
-        context = Path(scratch)
-        _stage(context, Path(unquote(urlsplit(model_uri).path)), model_digest, usecase.name, model_version, lock_file)
-        try:
-            bento = bentoml.build(
-                service="bentos.service:ModelService",
-                name=name,
-                version=version,
-                build_ctx=str(context),
-                include=["mlcore/**", "bentos/**", "bundle/**"],
-                labels={
-                    "usecase": usecase.name,
-                    "model_version": str(model_version),
-                    "model_digest": model_digest[:63],
-                },
-                python={"requirements_txt": "requirements.txt", "lock_packages": False},
+    tag, path = f"{name}:{version}", bentoml_home / "bentos" / name / version
+    if not path.is_dir():
+        bentoml_home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".building-", dir=bentoml_home) as scratch:
+            built = _build(
+                Path(scratch),
+                _Order(name, version, usecase.name, model_version, model_digest),
+                Path(unquote(urlsplit(model_uri).path)),
+                lock_file,
             )
-        except (BentoMLException, OSError) as error:
-            raise PackagingError(
-                "the Bento cannot be built", subject=f"{name}:{version}", got=str(error)[:300]
-            ) from error
-    path = Path(bento.path)
-    write_containerfile(path)
-    write_manifests(path, usecase, model_version, f"{name}:{version}")
-    return BuiltBento(str(bento.tag), path, bento_digest(path))
+            write_containerfile(built)
+            write_manifests(built, usecase, model_version, tag)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # whole under its name, or not there: whatever is killed when, and if another built the same meanwhile
+            with contextlib.suppress(OSError):
+                built.rename(path)
+            if not path.is_dir():
+                raise PackagingError("the Bento cannot be put into the store", subject=tag, got=str(path.parent))
+    return BuiltBento(tag, path, bento_digest(path))
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What to build."""
+
+    name: str
+    version: str
+    usecase: str
+    model_version: int
+    model_digest: str
+
+
+def _build(scratch: Path, order: _Order, model: Path, lock_file: Path) -> Path:
+    """Build in a store of its own, in a process of its own: BentoML keeps the first store it sees for good."""
+    # BentoML takes no files from below a hidden folder, such as .mlops
+    with tempfile.TemporaryDirectory(prefix="mlops-bento-") as context:
+        _stage(Path(context), order, model, lock_file)
+        command = ["-m", "bentoml", "build", context, "--name", order.name, "--version", order.version]
+        done = subprocess.run(
+            [sys.executable, *command],
+            cwd=context,
+            env={**os.environ, "BENTOML_HOME": str(scratch), "BENTOML_DO_NOT_TRACK": "true"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    path = scratch / "bentos" / order.name / order.version
+    if done.returncode != 0 or not path.is_dir():
+        raise PackagingError(
+            "the Bento cannot be built",
+            subject=f"{order.name}:{order.version}",
+            got=(done.stderr or done.stdout).strip()[-400:],
+        )
+    return path
 
 
 def bento_digest(path: Path) -> str:
@@ -106,12 +127,25 @@ def bento_digest(path: Path) -> str:
     return digest_value({str(file.relative_to(path)): digest_bytes(file.read_bytes()) for file in kept})
 
 
-def _stage(context: Path, model: Path, digest: str, usecase: str, version: int, lock_file: Path) -> None:
+def _stage(context: Path, order: _Order, model: Path, lock_file: Path) -> None:
+    import yaml
+
     if not model.is_dir():
         raise PackagingError("the model's folder is gone", subject=str(model), remedy="Restore it, or train again.")
     for package in ("mlcore", "bentos"):
         shutil.copytree(PROJECT / package, context / package, ignore=_NOT_SERVING)
     shutil.copytree(model, context / "bundle" / "model")
-    facts = {"usecase": usecase, "model_version": version, "digest": digest}
+    facts = {"usecase": order.usecase, "model_version": order.model_version, "digest": order.model_digest}
     (context / "bundle" / "service.json").write_text(json.dumps(facts, sort_keys=True))
     shutil.copyfile(lock_file, context / "requirements.txt")
+    recipe = {
+        "service": "bentos.service:ModelService",
+        "include": ["mlcore/**", "bentos/**", "bundle/**"],
+        "labels": {
+            "usecase": order.usecase,
+            "model_version": str(order.model_version),
+            "model_digest": order.model_digest[:63],
+        },
+        "python": {"requirements_txt": "requirements.txt", "lock_packages": False},
+    }
+    (context / "bentofile.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")

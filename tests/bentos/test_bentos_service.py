@@ -20,7 +20,7 @@ from bentos.targets.kubernetes import manifests
 from bentos.targets.local import LocalTarget
 from flows._cli.processes import free_port, spawn, stop
 from mlcore.capture.segments import read_segment, sealed_segments
-from mlcore.errors import DeploymentError, ServerError
+from mlcore.errors import DeploymentError, PackagingError, ServerError
 from mlcore.modelstore import ModelMetadata, save_model
 from mlcore.training.run import golden_rows, train_model
 from tests.support import churn_rows
@@ -291,6 +291,23 @@ def test_the_bento_has_all_that_a_cluster_needs(service):
     assert "bentoml" in (path / "Containerfile").read_text()
     assert "kind: Deployment" in (path / "kubernetes.yaml").read_text()
     assert not list(path.rglob("flows"))
+
+
+def test_building_again_elsewhere_gives_the_same(service, churn, tmp_path):
+    """The digest is over what will answer; each store gets its own, and one that is there is not built again."""
+    bundle = service.bentos[0].path / "src" / "bundle"
+    facts = json.loads((bundle / "service.json").read_text())
+    order = {"model_uri": str(bundle / "model"), "model_digest": facts["digest"], "usecase": churn, "model_version": 1}
+    home = tmp_path / ".hidden"
+    again = build(**order, bentoml_home=home, lock_file=ROOT / "requirements.lock")
+    assert again.digest == service.bentos[0].digest
+    assert again.path.is_relative_to(home)
+    changed = again.path.stat().st_mtime_ns
+    assert build(**order, bentoml_home=home, lock_file=ROOT / "requirements.lock") == again
+    assert again.path.stat().st_mtime_ns == changed
+    assert [path.name for path in home.iterdir()] == ["bentos"]
+    with pytest.raises(PackagingError, match="folder is gone"):
+        build(**{**order, "model_uri": "/nowhere"}, bentoml_home=tmp_path / "b", lock_file=ROOT / "requirements.lock")
 
 
 def test_nobody_without_the_token_may_deploy(service):
