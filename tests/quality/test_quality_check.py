@@ -59,6 +59,32 @@ def test_a_failure_says_what_came(bikeshare, bikeshare_frame):
     assert QualityReport.from_json(report.to_json()) == report
 
 
+def test_a_share_of_faults_can_be_allowed(bikeshare, bikeshare_frame):
+    """A promise made for a share of the values is broken above that share, and only there."""
+    columns = [
+        column.model_copy(update={"maximum_missing_fraction": 0.1, "minimum_valid_fraction": 0.9})
+        if column.name in ("weather", "temperature")
+        else column
+        for column in bikeshare.contract.columns
+    ]
+    contract = bikeshare.contract.model_copy(update={"columns": tuple(columns)})
+    for faults, holds in ((10, True), (11, False)):
+        frame = bikeshare_frame.head(100).copy()
+        frame.loc[: faults - 1, "weather"] = "foggy"
+        frame.loc[: faults - 1, "temperature"] = None
+        report = check_table(conform(frame, contract), contract)
+        assert report.passed is holds
+        assert {(check.column, check.unexpected_rows) for check in report.failures} == (
+            set() if holds else {("weather", 11), ("temperature", 11)}
+        )
+
+
+def test_checks_write_nothing_to_the_terminal(bikeshare, bikeshare_frame, capfd):
+    """A flow's log is not filled with progress bars."""
+    check_table(conform(bikeshare_frame.head(24).assign(weather="foggy"), bikeshare.contract), bikeshare.contract)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_too_few_rows_and_none_at_all_fail(bikeshare, bikeshare_table):
     """An empty table is a failed check, not an exception."""
     assert not check_table(bikeshare_table.slice(0, 3), bikeshare.contract).passed
