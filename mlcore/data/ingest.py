@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mlcore.contract import Column, DataContract
 
 _EXAMPLES: Final = 5
+_LARGEST_EXACT: Final = 2.0**53
 _TRUE: Final = frozenset({"true", "1", "1.0", "yes", "y", "t"})
 _FALSE: Final = frozenset({"false", "0", "0.0", "no", "n", "f"})
 _MISSING: Final = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
@@ -85,13 +86,27 @@ def conform(data: pa.Table | pd.DataFrame, contract: DataContract, *, source: st
     """
     import pyarrow as pa
 
-    table = data if isinstance(data, pa.Table) else pa.Table.from_pandas(data, preserve_index=False)
-    _check_names(table.column_names, contract, source)
+    names = data.column_names if isinstance(data, pa.Table) else [str(name) for name in data.columns]
+    _check_names(names, contract, source)
     schema = contract.arrow_schema()
     columns = [
-        _convert(table[column.name], column, schema.field(column.name).type, source) for column in contract.columns
+        _convert(_values(data[column.name]), column, schema.field(column.name).type, source)
+        for column in contract.columns
     ]
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _values(column: pa.ChunkedArray | pd.Series) -> pa.ChunkedArray | pa.Array:
+    """Return a column as Arrow sees it; as text where its cells are of several types."""
+    import pyarrow as pa
+
+    if isinstance(column, pa.ChunkedArray):
+        return column
+    try:
+        return pa.array(column, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        cells = zip(column, column.isna(), strict=True)
+        return pa.array([None if missing else str(value) for value, missing in cells], pa.string())
 
 
 def _read_bytes(uri: str) -> bytes:
@@ -162,10 +177,10 @@ def _check_names(names: list[str], contract: DataContract, source: str) -> None:
         )
 
 
-def _convert(values: pa.ChunkedArray, column: Column, wanted: pa.DataType, source: str) -> pa.Array:
+def _convert(values: pa.ChunkedArray | pa.Array, column: Column, wanted: pa.DataType, source: str) -> pa.Array:
     import pyarrow as pa
 
-    combined = values.combine_chunks()
+    combined = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     if isinstance(combined, pa.ChunkedArray):
         combined = pa.concat_arrays(combined.chunks) if combined.num_chunks else pa.array([], values.type)
     if pa.types.is_dictionary(combined.type):
@@ -199,8 +214,8 @@ def _cast(values: pa.Array, column: Column, wanted: pa.DataType) -> pa.Array:
             raise ValueError("not a truth value")
         return pc.not_equal(values, pa.scalar(0, values.type))
     if pa.types.is_string(values.type) and column.is_numeric:
-        numbers = pc.cast(pc.utf8_trim_whitespace(values), pa.float64())
-        return _whole(numbers) if column.type == "integer" else numbers
+        trimmed = pc.utf8_trim_whitespace(values)
+        return _whole_text(trimmed) if column.type == "integer" else pc.cast(trimmed, pa.float64())
     if pa.types.is_floating(values.type) and column.type == "integer":
         return _whole(pc.if_else(pc.is_nan(values), None, values))
     if pa.types.is_floating(values.type) and column.type == "number":
@@ -215,6 +230,21 @@ def _whole(numbers: pa.Array) -> pa.Array:
     return pc.cast(numbers, pa.int64(), safe=True)
 
 
+def _whole_text(values: pa.Array) -> pa.Array:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        return pc.cast(values, pa.int64())
+    except pa.ArrowInvalid:
+        pass
+    # 3.0 is whole, too; but doubles tell integers apart only up to 2**53
+    numbers = pc.cast(values, pa.float64())
+    if pc.any(pc.greater_equal(pc.abs(numbers), _LARGEST_EXACT)).as_py():
+        raise ValueError("a number that its decimal form would round")
+    return _whole(numbers)
+
+
 def _cast_time(values: pa.Array, wanted: pa.DataType) -> pa.Array:
     import pandas as pd
     import pyarrow as pa
@@ -227,7 +257,7 @@ def _cast_time(values: pa.Array, wanted: pa.DataType) -> pa.Array:
         return pc.cast(naive if aware else pc.assume_timezone(naive, "UTC"), wanted, safe=False)
     if not pa.types.is_string(values.type):
         raise ValueError("not a time stamp")
-    parsed = pd.to_datetime(values.to_pandas(), utc=True, format="ISO8601", errors="raise")
+    parsed = pd.to_datetime(values.to_pandas().str.strip(), utc=True, format="ISO8601", errors="raise")
     return pa.array(parsed.dt.floor("us"), type=wanted)
 
 

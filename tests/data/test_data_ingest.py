@@ -90,3 +90,43 @@ def test_conform_takes_frames_with_other_types(bikeshare, bikeshare_frame):
     frame["bikers"] = frame["bikers"].astype(float)
     frame["weather"] = pd.Categorical(frame["weather"])
     assert conform(frame, bikeshare.contract).equals(expected)
+
+
+def test_large_integers_keep_every_digit(tmp_path, bikeshare):
+    """Whole numbers that a double cannot tell apart are read exactly, or refused, never rounded."""
+    exact = _csv(tmp_path, HEADER, ROW.replace(",16", ",9007199254740993"))
+    assert read_source(exact, bikeshare.contract)["bikers"].to_pylist() == [9_007_199_254_740_993]
+    with_point = _csv(tmp_path, HEADER, ROW.replace(",16", ",16.0"))
+    assert read_source(with_point, bikeshare.contract)["bikers"].to_pylist() == [16]
+    rounded = _csv(tmp_path, HEADER, ROW, ROW.replace(",16", ",9007199254740993.0"))
+    with pytest.raises(ContractError, match=r"row 2: '9007199254740993\.0'"):
+        read_source(rounded, bikeshare.contract)
+
+
+def test_spaces_around_a_value_are_no_part_of_it(tmp_path, bikeshare):
+    """Numbers, truth values and times are read the same with spaces around them."""
+    spaced = _csv(tmp_path, HEADER, "2011-01-01T00:00:00Z , False, true ,clear, 3.3 ,3.0,81,0.0, 16")
+    expected = _csv(tmp_path, HEADER, ROW)
+    assert read_source(spaced, bikeshare.contract).equals(read_source(expected, bikeshare.contract))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (
+            lambda frame: frame.assign(temperature=[3.3, "warm", pd.NA]),
+            "temperature): expected number, got row 2: 'warm'",
+        ),
+        (
+            lambda frame: frame.assign(bikers=[2**70, 1, 2]),
+            "bikers): expected integer, got row 1: '1180591620717411303424'",
+        ),
+        (lambda frame: frame.set_axis([*frame.columns[:-1], "weather"], axis=1), "repeat"),
+        (lambda frame: frame.set_axis(range(9), axis=1), "columns are missing"),
+    ],
+)
+def test_a_faulty_frame_is_refused_with_the_place(spoil, told, bikeshare, bikeshare_frame):
+    """What pandas tolerates, cells of several types and columns of one name, is no error of Arrow."""
+    with pytest.raises(ContractError) as caught:
+        conform(spoil(bikeshare_frame.head(3)), bikeshare.contract)
+    assert told in str(caught.value)
