@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -136,13 +137,16 @@ def _column(column: pd.Series, name: str, target: str, time: str | None) -> dict
     elif facts["type"] in ("timestamp", "text"):
         facts["role"] = "metadata"
     missing = float(column.isna().mean())
-    if missing and name not in (target, time):
-        facts["maximum_missing_fraction"] = round(min(1.0, 2 * missing), 4)
+    if missing and name != time:
+        # upwards: one missing cell in a million is a share, too
+        facts["maximum_missing_fraction"] = min(1.0, math.ceil(2 * missing * 10_000) / 10_000)
     if facts["type"] in ("integer", "number") and column.notna().any():
         low, high = float(column.min()), float(column.max())
         reach = (high - low) / 2
-        facts["minimum"] = round(low - reach, 6) if low < 0 else max(0.0, round(low - reach, 6))
-        facts["maximum"] = round(high + reach, 6)
+        # to three digits of the span, whatever the column's scale is
+        digits = 2 - math.floor(math.log10(reach)) if reach else 15
+        facts["minimum"] = round(low - reach, digits) if low < 0 else max(0.0, round(low - reach, digits))
+        facts["maximum"] = round(high + reach, digits)
     if facts["type"] == "category":
         facts["categories"] = sorted(map(str, column.dropna().unique()))
     return facts

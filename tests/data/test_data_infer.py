@@ -40,6 +40,18 @@ FILES = {
         "grade",
         "classification",
     ),
+    "traces": (
+        pd.DataFrame(
+            {
+                "tiny": RNG.normal(size=200) * 1e-9,
+                "far": 1e9 + RNG.random(200),
+                "rare": [None, *range(1, 200)],
+                "y": [None, *RNG.normal(size=199)],
+            }
+        ),
+        "y",
+        "regression",
+    ),
 }
 
 
@@ -57,6 +69,15 @@ def test_a_draft_loads_and_its_own_data_passes(name, tmp_path):
     assert report.passed, [check.sentence for check in report.failures]
     with pytest.raises(UseCaseError, match="already"):
         write_usecase(draft, tmp_path / name, str(source))
+
+
+def test_one_missing_cell_among_many_is_allowed_for(tmp_path):
+    """However small the share of missing cells is, it does not round to none."""
+    source = tmp_path / "file.csv"
+    frame = pd.DataFrame({"x": [1.5, *[2.5] * 49_999], "z": [None, *[1.0] * 49_999], "y": 1.25})
+    frame.to_csv(source, index=False)
+    draft = infer_usecase(str(source), name="many", target="y", time=None, owner="me@example.org")
+    assert draft["contract"]["columns"][1]["maximum_missing_fraction"] == 0.0001
 
 
 def test_a_wrong_target_is_named(tmp_path):
