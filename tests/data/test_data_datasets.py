@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+import time
 
 import numpy as np
 import pandas as pd
@@ -61,6 +64,13 @@ def test_types_and_names_are_part_of_the_identity():
     assert len({table_digest(item) for item in (table, *others)}) == 3
 
 
+def test_encoding_and_zeros_do_not_matter():
+    """Dictionaries, NaN for missing and the sign of zero are ways to write the same data."""
+    plain = pa.table({"s": ["a", None, "a"], "x": [0.0, None, 1.0]})
+    other = pa.table({"s": pa.array(["a", None, "a"]).dictionary_encode(), "x": [-0.0, float("nan"), 1.0]})
+    assert table_digest(plain) == table_digest(other)
+
+
 def test_neighbouring_texts_cannot_trade_letters():
     """Lengths are part of the form: ('ab', 'c') is not ('a', 'bc')."""
     first, second = pa.table({"a": ["ab"], "b": ["c"]}), pa.table({"a": ["a"], "b": ["bc"]})
@@ -98,6 +108,31 @@ def test_two_processes_may_publish_at_once(tmp_path):
     assert len({item.uri for item in stored}) == 4
     for item in stored:
         DatasetStore(str(tmp_path)).verify(item)
+
+
+def _write_and_tell(root, table, started):
+    started.set()
+    DatasetStore(root).write("bikeshare", table)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("delay", [0.0, 0.002, 0.01, 0.03, 0.1, 0.4])
+def test_a_killed_publication_leaves_old_or_new(delay, tmp_path, bikeshare_table):
+    """Killed at any moment of the write, the version is there whole or not at all, and can be written again."""
+    store = DatasetStore(str(tmp_path))
+    old = store.write("bikeshare", bikeshare_table.slice(0, 10))
+    spawn = multiprocessing.get_context("spawn")
+    started = spawn.Event()
+    writer = spawn.Process(target=_write_and_tell, args=(str(tmp_path), bikeshare_table, started))
+    writer.start()
+    assert started.wait(60)
+    time.sleep(delay)
+    os.kill(writer.pid, signal.SIGKILL)
+    writer.join()
+    store.verify(old)
+    new = store.write("bikeshare", bikeshare_table)
+    store.verify(new)
+    assert store.read(new.uri, new.table_version).num_rows == bikeshare_table.num_rows
 
 
 def test_cleaning_reports_what_each_step_did(bikeshare, bikeshare_frame):
