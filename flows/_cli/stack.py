@@ -161,7 +161,8 @@ class Stack:
         self.progress("applying prefect.yaml and the automations")
         self._run("-m", "flows._cli.apply")
         self.progress("starting the worker")
-        self._spawn("worker", "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process", "--limit", "4")
+        # no --limit: with one, prefect 3.8.8's worker ends when a suspended run is resumed before its process has gone
+        self._spawn("worker", "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process")
 
     def _spawn(self, name: str, *arguments: str) -> None:
         self._running[name] = spawn([sys.executable, *arguments], log=self._log(name), environment=self.variables)
