@@ -1,4 +1,8 @@
-"""Two-sample statistics, exact over all rows."""
+"""Two-sample statistics, exact over the values they are given.
+
+A baseline keeps at most 2,000 quantiles of a column: against a larger training set the distance, and so the p-value, is
+an approximation (one draw: the p-value 3 % off at 20,000 reference rows, 40 % at 100,000).
+"""
 
 from __future__ import annotations
 
