@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import signal
-import socket
 import sys
 from pathlib import Path
 from typing import Final, Self
@@ -14,10 +12,11 @@ from typing import Final, Self
 import aiohttp
 import psutil
 
+from bentos.processes import die_with_parent, free_port
+
 _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 10.0
 _DRAIN_SECONDS: Final = 30.0
-_PR_SET_PDEATHSIG: Final = 1
 _WORKER: Final = "_bentoml_impl.worker.service"
 
 
@@ -52,7 +51,7 @@ class Child:
         if not Path(bento_path).is_dir():
             raise ChildError(f"there is no Bento at {bento_path}")
         log.parent.mkdir(parents=True, exist_ok=True)
-        port = _free_port()
+        port = free_port()
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -61,7 +60,7 @@ class Child:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                preexec_fn=die_with_parent if sys.platform == "linux" else None,
                 env={
                     **os.environ,
                     "BENTOML_DO_NOT_TRACK": "true",
@@ -135,13 +134,3 @@ def _is_worker(process: psutil.Process) -> bool:
         return _WORKER in process.cmdline()
     except psutil.Error:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

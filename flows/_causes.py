@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from flows import _inbox
 from mlcore import events, registry
 from mlcore.decision import (
+    DRIFT,
     DatasetSubject,
     Decision,
     History,
@@ -169,7 +170,7 @@ def _claim(tx: Transaction, context: Context, event: ReceivedEvent) -> tuple[Cla
         )
         if subject is None:
             return None, "not justified: no such window has been diagnosed"
-        if subject.diagnosis.cause not in ("harmful_shift", "harmless_shift", "concept_change"):
+        if subject.diagnosis.cause not in DRIFT:
             return None, f"not justified: the stored diagnosis is {subject.diagnosis.cause}"
         claim = record(tx, context, "drift", cause_key, subject)
     else:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flows._server import ReceivedEvent
 from mlcore.errors import ServerError
+from mlcore.events import RESOURCE_PREFIX, usecase_of
 from mlcore.ledger.records import Wakeup
 
 if TYPE_CHECKING:
@@ -32,10 +33,15 @@ def unread(context: Context, names: Sequence[str], *, woken_by: ReceivedEvent | 
         if woken_by is None:
             raise
     with context.ledger.read() as view:
-        mine = [event for event in found.values() if event.resource_id == f"ml.usecase.{context.name}"]
+        mine = [event for event in found.values() if usecase_of(event.resource_id) == context.name]
         return sorted(
             (event for event in mine if view.get(Wakeup, event_id=event.id) is None), key=lambda event: event.occurred
         )
+
+
+def waking(context: Context, name: str, event_id: str, payload: dict[str, Any]) -> ReceivedEvent:
+    """Return the event that an automation woke this run for, from the parameters it gave."""
+    return ReceivedEvent(event_id, name, RESOURCE_PREFIX + context.name, context.now(), payload)
 
 
 def row(context: Context, event: ReceivedEvent, cause_key: str, *, acted: bool, reason: str) -> Wakeup:

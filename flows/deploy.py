@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from typing import TYPE_CHECKING
 
 from flows._context import Context, open_context, stage
 from flows.package import find_model
@@ -12,6 +13,9 @@ from mlcore.errors import DeploymentError, ServerError
 from mlcore.events import Event
 from mlcore.ledger.records import BentoRecord, Deployment, ModelVersion
 from mlcore.ledger.store import Transaction
+
+if TYPE_CHECKING:
+    from bentos.targets.local import LocalTarget
 
 
 @stage("deploy")
@@ -44,6 +48,11 @@ async def deploy(usecase: str, model_version: int | None = None, target: str = "
 
 
 def _begin(context: Context, model: ModelVersion, target: str) -> Deployment | None:
+    # asked before the transaction: nobody else could write to the ledger while a slow host answers
+    with context.ledger.read() as view:
+        serving = view.first(Deployment, usecase=context.name, state="serving")
+    if serving and serving.model_version == model.version and _serves(context, model.version):
+        return None
     with context.ledger.transaction() as tx:
         bento = tx.get(BentoRecord, usecase=context.name, model_version=model.version)
         if bento is None:
@@ -54,8 +63,6 @@ def _begin(context: Context, model: ModelVersion, target: str) -> Deployment | N
                 remedy="Run package/default first.",
             )
         serving = tx.first(Deployment, usecase=context.name, state="serving")
-        if serving and serving.model_version == model.version and _serves(context, model.version):
-            return None
         deployment = Deployment(
             id=str(uuid.uuid4()),
             usecase=context.name,
@@ -78,7 +85,7 @@ def _serves(context: Context, version: int) -> bool:
     return status is not None and status.model_version == version
 
 
-def _target(context: Context):  # type: ignore[no-untyped-def]
+def _target(context: Context) -> LocalTarget:
     from bentos.targets.local import LocalTarget
 
     return LocalTarget.at(context.settings.host_url, context.settings.host_state)

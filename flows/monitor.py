@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from flows import _causes, quality
 from flows._context import Context, open_context, stage
 from mlcore import events
+from mlcore.decision import DRIFT
 from mlcore.errors import RegistryError
 from mlcore.events import Event
 from mlcore.ledger.records import DiagnosisRecord, ModelVersion, QualityRecord, Window
@@ -54,7 +55,7 @@ def _diagnose(
 ) -> tuple[Diagnosis, DiagnosisRecord, QualityRecord | None]:
     from mlcore.capture.store import CaptureStore
     from mlcore.diagnosis import diagnose
-    from mlcore.drift import Baseline, detect_drift
+    from mlcore.drift import Baseline, detect_drift, independent_blocks
 
     contract, policy = context.usecase.contract, context.usecase.monitoring
     store = CaptureStore(context.settings.lake_root, context.name, contract)
@@ -73,7 +74,7 @@ def _diagnose(
             contract,
             policy.drift,
             minimum_rows=rule.minimum_rows,
-            blocks=_blocks(context, frame),
+            blocks=independent_blocks(frame, contract, policy.drift),
         )
     performance = _performance(context, model, frame) if "performance" in rule.checks else None
     diagnosis = diagnose(contract, baseline, frame, report, drift, performance)
@@ -141,7 +142,7 @@ def _save(
             diagnosis=record.id,
             cause=diagnosis.cause,
         )
-        moved = diagnosis.cause in ("harmful_shift", "harmless_shift", "concept_change")
+        moved = diagnosis.cause in DRIFT
         if moved or diagnosis.cause == "data_fault":
             tx.announce(
                 Event(
@@ -184,13 +185,6 @@ def _inputs(context: Context, frame: pd.DataFrame) -> pa.Table:
     plain = [column.name for column in contract.inputs if column.capture == "plain"]
     schema = pa.schema([contract.arrow_schema().field(name) for name in plain])
     return pa.Table.from_pandas(frame[plain], schema=schema, preserve_index=False)
-
-
-def _blocks(context: Context, frame: pd.DataFrame) -> int | None:
-    block, time = context.usecase.monitoring.drift.block, context.usecase.contract.time
-    if block is None or time is None or time.name not in frame:
-        return None
-    return int(frame[time.name].dt.floor(block).nunique())
 
 
 def _performance(context: Context, model: LoadedModel, frame: pd.DataFrame) -> Performance:

@@ -48,7 +48,9 @@ async def publish(usecase: str, uri: str = "", announcement_id: str = "") -> lis
         outcome = await asyncio.to_thread(_publish, context, uri, "manual")
         outcomes = [_save(context, outcome, None)]
     else:
-        woken_by = _event(context, uri, announcement_id) if announcement_id else None
+        woken_by = None
+        if announcement_id:
+            woken_by = _inbox.waking(context, events.DATASET_ANNOUNCED, announcement_id, {"uri": uri})
         outcomes = []
         for event in _inbox.unread(context, [events.DATASET_ANNOUNCED], woken_by=woken_by):
             outcome = await asyncio.to_thread(_publish, context, str(event.payload.get("uri", "")), "announced")
@@ -208,16 +210,6 @@ def _save_batch(tx: Transaction, context: Context, batch: QuarantinedBatch) -> N
             occurred=context.now(),
             payload={"batch_id": batch.id},
         )
-    )
-
-
-def _event(context: Context, uri: str, announcement_id: str) -> ReceivedEvent:
-    return ReceivedEvent(
-        id=announcement_id,
-        name=events.DATASET_ANNOUNCED,
-        resource_id=f"ml.usecase.{context.name}",
-        occurred=context.now(),
-        payload={"uri": uri},
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from prefect import get_run_logger
 
-from flows import _causes, _lease, publish
+from flows import _causes, _inbox, _lease, publish
 from flows._context import Context, open_context, stage
 from flows._server import ReceivedEvent
 from flows.quality import find_dataset
@@ -163,13 +163,8 @@ def _keep_since(context: Context, labelled: pd.DataFrame) -> datetime | None:
 
 
 def _event(context: Context, event_id: str, window_id: str, dataset_version: int | None) -> ReceivedEvent | None:
-    is_drift = bool(window_id)
-    if not is_drift and dataset_version is None:
-        return None  # woken to carry on what a dead run left
-    return ReceivedEvent(
-        id=event_id,
-        name=events.DRIFT_DETECTED if is_drift else events.DATASET_PUBLISHED,
-        resource_id=f"ml.usecase.{context.name}",
-        occurred=context.now(),
-        payload={"window_id": window_id} if is_drift else {"dataset_version": dataset_version},
-    )
+    if window_id:
+        return _inbox.waking(context, events.DRIFT_DETECTED, event_id, {"window_id": window_id})
+    if dataset_version is not None:
+        return _inbox.waking(context, events.DATASET_PUBLISHED, event_id, {"dataset_version": dataset_version})
+    return None  # woken to carry on what a dead run left

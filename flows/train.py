@@ -149,10 +149,10 @@ def _train(
 
 def _baseline(context: Context, frame: pd.DataFrame, trained: TrainedModel) -> bytes:
     """Return what the drift of live rows is measured against: the rows that were trained on."""
-    from mlcore.drift import build_baseline
+    from mlcore.drift import build_baseline, independent_blocks
     from mlcore.training.splits import split_holdout
 
     train, _ = split_holdout(frame, context.usecase)
-    block, time = context.usecase.monitoring.drift.block, context.usecase.contract.time
-    blocks = int(train[time.name].dt.floor(block).nunique()) if block is not None and time is not None else None
-    return build_baseline(train, trained.pipeline.predict(train), context.usecase.contract, blocks=blocks).to_bytes()
+    contract = context.usecase.contract
+    blocks = independent_blocks(train, contract, context.usecase.monitoring.drift)
+    return build_baseline(train, trained.pipeline.predict(train), contract, blocks=blocks).to_bytes()

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from mlcore.capture.windows import period_end, period_start
-from mlcore.decision import HARM, History, WindowSubject, decide
+from mlcore.decision import DRIFT, History, WindowSubject, decide
 from mlcore.diagnosis import Diagnosis, diagnose
-from mlcore.drift import Baseline, build_baseline, detect_drift
+from mlcore.drift import Baseline, build_baseline, detect_drift, independent_blocks
 from mlcore.errors import TrainingError
 from mlcore.metrics import Metric, Output, metric_named
 from mlcore.performance import realised
@@ -181,9 +181,8 @@ class _Models:
             past = past[past[time.name] >= moment - window]
         trained = train_model(past, usecase, seed=self._seed)
         train, _ = split_holdout(past, usecase)
-        baseline = build_baseline(
-            train, trained.pipeline.predict(train), usecase.contract, blocks=_blocks(train, usecase)
-        )
+        blocks = independent_blocks(train, usecase.contract, usecase.monitoring.drift)
+        baseline = build_baseline(train, trained.pipeline.predict(train), usecase.contract, blocks=blocks)
         return _Trained(trained.pipeline, baseline, trained.scores.holdout[_metric(usecase).name])
 
 
@@ -210,7 +209,7 @@ def _run(
             new_rows = int(((starts >= trained_at) & (starts < end)).sum())
             history = History(has_champion=True, earlier_causes=tuple(reversed(causes)), retrainings=tuple(retrained))
             action = decide(WindowSubject(diagnosis, new_rows), history, usecase.retraining, end).action
-        elif strategy == "always" or (strategy == "any_drift" and diagnosis.cause in (*HARM, "harmless_shift")):
+        elif strategy == "always" or (strategy == "any_drift" and diagnosis.cause in DRIFT):
             action = "retrain"
         found.append(WindowResult(strategy, start, len(rows), error, diagnosis.cause, action))
         causes.append(diagnosis.cause)
@@ -239,7 +238,7 @@ def _look(rows: pd.DataFrame, model: _Trained, usecase: UseCase, rule: WindowRul
             contract,
             usecase.monitoring.drift,
             minimum_rows=rule.minimum_rows,
-            blocks=_blocks(rows, usecase),
+            blocks=independent_blocks(rows, usecase.contract, usecase.monitoring.drift),
         )
         if "drift" in rule.checks
         else None
@@ -255,7 +254,7 @@ def _summary(strategy: str, windows: list[WindowResult]) -> StrategySummary:
         strategy=strategy,
         error=float(np.average([item.error for item in mine], **weights)),
         retrainings=sum(item.action == "retrain" for item in mine[:-1]),
-        alarms=sum(item.cause in (*HARM, "harmless_shift") for item in mine),
+        alarms=sum(item.cause in DRIFT for item in mine),
     )
 
 
@@ -264,8 +263,3 @@ def _metric(usecase: UseCase) -> Metric:
     return metric_named(
         policy.metric or usecase.validation.metric or usecase.training.search.metric, usecase.contract.task
     )
-
-
-def _blocks(rows: pd.DataFrame, usecase: UseCase) -> int | None:
-    block, time = usecase.monitoring.drift.block, usecase.contract.time
-    return int(rows[time.name].dt.floor(block).nunique()) if block is not None and time is not None else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mlcore.diagnosis import Diagnosis
 
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from mlcore.policy.retraining import RetrainingPolicy
 
 Action = Literal["retrain", "fix_data", "watch", "nothing", "wait"]
-HARM = ("harmful_shift", "concept_change")
+HARM: Final = ("harmful_shift", "concept_change")
+#: Causes in which the world, not the data, has moved.
+DRIFT: Final = (*HARM, "harmless_shift")
 
 
 @dataclass(frozen=True, slots=True)

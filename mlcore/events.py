@@ -52,7 +52,7 @@ PAYLOAD_KEYS: Final[Mapping[str, frozenset[str]]] = {
 }
 
 _NAMESPACE: Final = uuid.UUID("6f1a4f0e-7d0b-5a4b-9f57-6d6c6f6f7073")
-_RESOURCE_PREFIX: Final = "ml.usecase."
+RESOURCE_PREFIX: Final = "ml.usecase."
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Event:
     @property
     def resource_id(self) -> str:
         """The Prefect resource id."""
-        return _RESOURCE_PREFIX + self.usecase
+        return RESOURCE_PREFIX + self.usecase
 
     def to_wire(self) -> dict[str, Any]:
         """Return the body of ``POST /api/events`` for this event."""
@@ -123,5 +123,5 @@ def usecase_of(resource_id: str) -> str | None:
     >>> usecase_of("prefect.flow-run.1") is None
     True
     """
-    name = resource_id.removeprefix(_RESOURCE_PREFIX)
+    name = resource_id.removeprefix(RESOURCE_PREFIX)
     return name if name and name != resource_id else None

@@ -62,7 +62,7 @@ def automations(usecase: UseCase, block: str, block_id: str) -> Iterator[dict[st
                 "type": "event",
                 "posture": "Reactive",
                 "expect": [alert.event],
-                "match": {"prefect.resource.id": f"ml.usecase.{usecase.name}"},
+                "match": {"prefect.resource.id": events.RESOURCE_PREFIX + usecase.name},
                 "for_each": ["prefect.resource.id"],
                 "threshold": 1,
                 "within": 5,

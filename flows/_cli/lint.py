@@ -100,7 +100,7 @@ def _trigger(where: str, trigger: Mapping[str, Any], parameters: Mapping[str, st
             yield f"{where}: expects {event!r}, which nobody emits"
     if trigger.get("within", 0) <= 0 or trigger.get("threshold") != 1 or not trigger.get("for_each"):
         yield f"{where}: not debounced: it needs threshold 1, within above 0, and for_each"
-    if not str((trigger.get("match") or {}).get("prefect.resource.id", "")).startswith("ml.usecase."):
+    if not str((trigger.get("match") or {}).get("prefect.resource.id", "")).startswith(events.RESOURCE_PREFIX):
         yield f"{where}: must match prefect.resource.id ml.usecase.*"
     yield from _templates(where, trigger, parameters)
 

@@ -12,12 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from flows._cli.apply import POOL, PROJECT
 from flows._cli.processes import port_is_free, spawn, stop, stop_leftovers
 from flows._server import Server
 from mlcore.errors import ServerError, SettingsError
 
-PROJECT = Path(__file__).parent.parent.parent
-POOL = "mlops"
 _START_SECONDS = 90.0
 
 Progress = Callable[[str], None]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mlcore.contract import Column, DataContract
+    from mlcore.policy.monitoring import DriftPolicy
 
 FORMAT: Final = 1
 PREDICTION: Final = "prediction"
@@ -135,7 +136,7 @@ def build_baseline(
     columns = [column for column in contract.features if column.type not in ("timestamp", "text")]
     numeric = {column.name: numeric_baseline(frame[column.name]) for column in columns if column.is_numeric}
     categories = {column.name: category_baseline(frame[column.name]) for column in columns if not column.is_numeric}
-    answers = _series(predictions)
+    answers = as_series(predictions)
     if contract.task == "regression":
         numeric[PREDICTION] = numeric_baseline(answers)
     else:
@@ -190,7 +191,16 @@ def watched(column: Column) -> bool:
     return column.drift and column.type not in ("timestamp", "text")
 
 
-def _series(values: np.ndarray[Any, Any]) -> pd.Series:
+def independent_blocks(frame: pd.DataFrame, contract: DataContract, policy: DriftPolicy) -> int | None:
+    """Return how many blocks of ``policy.block`` the rows come from; None where each row counts for itself."""
+    time = contract.time
+    if policy.block is None or time is None or time.name not in frame:
+        return None
+    return int(frame[time.name].dt.floor(policy.block).nunique())
+
+
+def as_series(values: np.ndarray[Any, Any]) -> pd.Series:
+    """Return answers as the columns beside them are."""
     import pandas as pd
 
     return pd.Series(values)

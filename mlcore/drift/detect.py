@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from mlcore.drift.baseline import PREDICTION, Baseline, CategoryBaseline, NumericBaseline, watched
+from mlcore.drift.baseline import PREDICTION, Baseline, CategoryBaseline, NumericBaseline, as_series, watched
 from mlcore.drift.statistics import (
     benjamini_hochberg,
     chi_square,
@@ -126,7 +126,7 @@ def detect_drift(
         return DriftReport("too_little_data", len(frame), ())
     sizes = (baseline.blocks, blocks if blocks is not None else len(frame))
     names = [column.name for column in contract.features if watched(column)]
-    series = {name: frame[name] for name in names} | {PREDICTION: _series(predictions)}
+    series = {name: frame[name] for name in names} | {PREDICTION: as_series(predictions)}
     found = [
         _numeric(name, baseline.numeric[name], values, sizes)
         if name in baseline.numeric
@@ -202,9 +202,3 @@ def _category(name: str, before: CategoryBaseline, column: pd.Series, sizes: tup
 
 def _nothing_to_compare(name: str, kind: Any, before: float, now: float) -> ColumnDrift:
     return ColumnDrift(name, kind, 0.0, 1.0, 1.0, 0.0, None, before, now, drifted=False, severity="none")
-
-
-def _series(values: np.ndarray[Any, Any]) -> pd.Series:
-    import pandas as pd
-
-    return pd.Series(values)

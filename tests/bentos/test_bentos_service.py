@@ -15,10 +15,11 @@ import httpx
 import pytest
 
 from bentos.packaging import BuiltBento, build
+from bentos.processes import free_port
 from bentos.schema import predict_request
 from bentos.targets.kubernetes import manifests
 from bentos.targets.local import LocalTarget
-from flows._cli.processes import free_port, spawn, stop
+from flows._cli.processes import spawn, stop
 from mlcore.capture.segments import read_segment, sealed_segments
 from mlcore.errors import DeploymentError, PackagingError, ServerError
 from mlcore.modelstore import ModelMetadata, save_model

@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from flows._cli.processes import free_port
+from bentos.processes import free_port
 from flows._cli.stack import Stack
 from mlcore import events, registry
 from mlcore.errors import ApprovalError, ServerError, SettingsError

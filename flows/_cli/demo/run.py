@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from bentos.processes import free_port
 from flows._cli.alerts import apply_alerts
 from flows._cli.demo.script import Past, at_midnight
 from flows._cli.demo.story import Story
 from flows._cli.demo.traffic import Application, Counter, mailbox, steady
 from flows._cli.demo.watch import Watch
-from flows._cli.processes import free_port, stop_leftovers
+from flows._cli.processes import stop_leftovers
 from flows._cli.stack import Stack
 from mlcore import events, registry
 from mlcore.events import Event
