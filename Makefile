@@ -37,7 +37,7 @@ docs: $(VENV)/.installed ## generated pages: catalogue, schema of usecase.yaml, 
 	$(BIN)/python -m docs.build
 
 lock: ## resolve the dependencies anew into requirements.lock
-	$(BIN)/python -m pip install --quiet uv && $(BIN)/uv pip compile pyproject.toml --all-extras \
+	$(BIN)/python -m pip install --quiet uv && $(BIN)/uv pip compile pyproject.toml --extra alibi --extra dask --extra dev \
 	  --generate-hashes --python-version 3.11 --no-emit-index-url --no-annotate --no-header -q -o requirements.lock
 
 clean: ## remove what runs have left

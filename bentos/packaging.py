@@ -12,12 +12,14 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote, urlsplit
 
 from bentos.targets.container import write_containerfile
 from bentos.targets.kubernetes import write_manifests
 from mlcore.canonical import digest_bytes, digest_value
-from mlcore.errors import PackagingError
+from mlcore.errors import ModelFileError, PackagingError
+from mlcore.failpoints import failpoint
+from mlcore.modelstore.bundle import METADATA
+from mlcore.owncode import code_file
 
 if TYPE_CHECKING:
     from mlcore.usecase import UseCase
@@ -61,27 +63,32 @@ def build(
     ------
     PackagingError
         If the model's folder is gone or BentoML refuses.
+    OwnCodeError
+        If own code that the model was trained with is not there.
     """
     name = f"mlops-{usecase.name.replace('_', '-')}"
     version = f"v{model_version}-{model_digest.removeprefix('sha256:')[:12]}"
     tag, path = f"{name}:{version}", bentoml_home / "bentos" / name / version
     if not path.is_dir():
         bentoml_home.mkdir(parents=True, exist_ok=True)
+        failpoint("bento.before-build")
         with tempfile.TemporaryDirectory(prefix=".building-", dir=bentoml_home) as scratch:
             built = _build(
                 Path(scratch),
                 _Order(name, version, usecase.name, model_version, model_digest),
-                Path(unquote(urlsplit(model_uri).path)),
+                model_uri,
                 lock_file,
             )
             write_containerfile(built)
             write_manifests(built, usecase, model_version, tag)
             path.parent.mkdir(parents=True, exist_ok=True)
             # whole under its name, or not there: whatever is killed when, and if another built the same meanwhile
+            failpoint("bento.before-rename")
             with contextlib.suppress(OSError):
                 built.rename(path)
             if not path.is_dir():
                 raise PackagingError("the Bento cannot be put into the store", subject=tag, got=str(path.parent))
+    failpoint("bento.after-rename")
     return BuiltBento(tag, path, bento_digest(path))
 
 
@@ -96,11 +103,11 @@ class _Order:
     model_digest: str
 
 
-def _build(scratch: Path, order: _Order, model: Path, lock_file: Path) -> Path:
+def _build(scratch: Path, order: _Order, model_uri: str, lock_file: Path) -> Path:
     """Build in a store of its own, in a process of its own: BentoML keeps the first store it sees for good."""
     # BentoML takes no files from below a hidden folder, such as .mlops
     with tempfile.TemporaryDirectory(prefix="mlops-bento-") as context:
-        _stage(Path(context), order, model, lock_file)
+        _stage(Path(context), order, model_uri, lock_file)
         command = ["-m", "bentoml", "build", context, "--name", order.name, "--version", order.version]
         done = subprocess.run(
             [sys.executable, *command],
@@ -127,14 +134,25 @@ def bento_digest(path: Path) -> str:
     return digest_value({str(file.relative_to(path)): digest_bytes(file.read_bytes()) for file in kept})
 
 
-def _stage(context: Path, order: _Order, model: Path, lock_file: Path) -> None:
+def _stage(context: Path, order: _Order, model_uri: str, lock_file: Path) -> None:
     import yaml
 
-    if not model.is_dir():
-        raise PackagingError("the model's folder is gone", subject=str(model), remedy="Restore it, or train again.")
+    from mlcore.modelstore import copy_place
+    from mlcore.modelstore.bundle import MONITORING
+
     for package in ("mlcore", "bentos"):
         shutil.copytree(PROJECT / package, context / package, ignore=_NOT_SERVING)
-    shutil.copytree(model, context / "bundle" / "model")
+    model = context / "bundle" / "model"
+    try:
+        copy_place(model_uri, model, leave_out=MONITORING)
+    except ModelFileError as error:
+        raise PackagingError(
+            "the model's folder is gone", subject=model_uri, got=error.got, remedy="Restore it, or train again."
+        ) from error
+    for digest in _own_code(model):
+        file = code_file(digest)
+        (context / "bundle" / "usecase").mkdir(exist_ok=True)
+        shutil.copyfile(file, context / "bundle" / "usecase" / file.name)
     facts = {"usecase": order.usecase, "model_version": order.model_version, "digest": order.model_digest}
     (context / "bundle" / "service.json").write_text(json.dumps(facts, sort_keys=True))
     shutil.copyfile(lock_file, context / "requirements.txt")
@@ -149,3 +167,9 @@ def _stage(context: Path, order: _Order, model: Path, lock_file: Path) -> None:
         "python": {"requirements_txt": "requirements.txt", "lock_packages": False},
     }
     (context / "bentofile.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+
+
+def _own_code(model: Path) -> set[str]:
+    """Return the digests of the own code that the model was trained with."""
+    steps = json.loads((model / METADATA).read_text(encoding="utf-8"))["usecase"]["training"]["features"]
+    return {step["code"] for step in steps if step.get("code")}

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _FIRST_YEAR: Final = 1678
 _LAST_YEAR: Final = 2261
+_MOST_HISTORY: Final = 100_000
 
 
 def _time(value: datetime) -> datetime:
@@ -57,11 +58,19 @@ class PredictResponse(BaseModel):
     request_id: str
 
 
-def predict_request(contract: DataContract, maximum_rows: int) -> type[BaseModel]:
+def predict_request(contract: DataContract, maximum_rows: int, *, history: bool = False) -> type[BaseModel]:
     """Return the model of ``POST /predict``'s body: ``{"rows": [{column: value, ...}, ...]}``.
 
     A column that is left out is a missing value, which the model can handle; an unknown column or a value of another
     type is refused. Values out of range are scored: that they came is for monitoring to find.
+
+    Parameters
+    ----------
+    contract : DataContract
+    maximum_rows : int
+    history : bool, default=False
+        Whether the model looks back: then ``"history"``, a list of earlier rows, is taken too. They may hold the
+        target, are not scored, not captured, and each row sees only those strictly before its own time.
     """
     fields: dict[str, Any] = {
         column.name: (
@@ -74,33 +83,41 @@ def predict_request(contract: DataContract, maximum_rows: int) -> type[BaseModel
         for column in contract.inputs
     }
     row = create_model("Row", __base__=_Strict, **fields)
-    return create_model(
-        "PredictRequest",
-        __base__=_Strict,
-        rows=(list[row], Field(min_length=1, max_length=maximum_rows)),
-    )
+    body: dict[str, Any] = {"rows": (list[row], Field(min_length=1, max_length=maximum_rows))}
+    if history:
+        known = Field(default=None, description="True value of the target, where it is known.")
+        target: dict[str, Any] = {contract.target.name: (_target_type(contract) | None, known)}
+        told = "Earlier rows that the model looks back at, with those that it kept from its training; not scored."
+        body["history"] = (
+            list[create_model("HistoryRow", __base__=row, **target)],  # type: ignore[misc]
+            Field(default=[], max_length=_MOST_HISTORY, description=told),
+        )
+    return create_model("PredictRequest", __base__=_Strict, **body)
+
+
+def _target_type(contract: DataContract) -> Any:
+    return _Number if contract.task == "regression" else _TYPES[contract.target.type]
 
 
 def label_request(contract: DataContract) -> type[BaseModel]:
     """Return the model of ``POST /labels``' body: ``{"labels": [{"id": row id, "value": true value}, ...]}``."""
-    target = contract.target
-    value = _Number if contract.task == "regression" else _TYPES[target.type]
+    value = _target_type(contract)
     label = create_model(
         "Label",
         __base__=_Strict,
         id=(str, Field(max_length=200, description="The row's id, as /predict returned it.")),
-        value=(value, Field(description=f"True value of {target.name}.")),
+        value=(value, Field(description=f"True value of {contract.target.name}.")),
     )
     return create_model("LabelRequest", __base__=_Strict, labels=(list[label], Field(min_length=1, max_length=100_000)))
 
 
-def frame_of(rows: Sequence[Mapping[str, Any]], contract: DataContract) -> pd.DataFrame:
+def frame_of(rows: Sequence[Mapping[str, Any]], contract: DataContract, *, with_target: bool = False) -> pd.DataFrame:
     """Return validated rows as the DataFrame that models take: numbers as float64, times in UTC, the rest as it is."""
     import numpy as np
     import pandas as pd
 
     columns: dict[str, Any] = {}
-    for column in contract.inputs:
+    for column in (*contract.inputs, contract.target) if with_target else contract.inputs:
         values = [row.get(column.name) for row in rows]
         if column.type == "timestamp":
             # the zone is known to be UTC: parsing each value again would cost more than a small model

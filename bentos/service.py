@@ -22,13 +22,17 @@ from pydantic import BaseModel, ValidationError
 
 from bentos.announce import Announcer
 from bentos.schema import PredictResponse, frame_of, label_request, predict_request
+from mlcore import failpoints
 from mlcore.capture.records import label_record, prediction_record
 from mlcore.capture.spool import Spool
+from mlcore.errors import OwnCodeError
 from mlcore.metrics import Output
 from mlcore.modelstore import LoadedModel, load_model
+from mlcore.owncode import find_code
 
 BUNDLE: Final = Path(__file__).resolve().parent.parent / "bundle"
 BUNDLE_FACTS: Final = "service.json"
+BUNDLE_CODE: Final = "usecase"
 _MOST_BODY_BYTES: Final = 32 * 1024 * 1024
 #: From so many rows on a request is scored beside the event loop, so that others, and probes, are answered meanwhile.
 _MANY_ROWS: Final = 256
@@ -59,9 +63,12 @@ serving: Serving | None = None
 
 
 def load(folder: Path = BUNDLE) -> Serving:
-    """Load the model in `folder`, its digest checked first, and open the spool."""
+    """Load the model in `folder`, its digest checked first, find the code it needs, and open the spool."""
+    failpoints.arm(os.environ.get("MLOPS_FAILPOINT", ""))
     facts = json.loads((folder / BUNDLE_FACTS).read_text())
     model = load_model(folder / "model", facts["digest"])
+    find_code(folder / BUNDLE_CODE)
+    model.pipeline[0].require_code()
     policy = model.usecase.serving
     spool_root = os.environ.get("MLOPS_SPOOL", "")
     spool = None
@@ -71,7 +78,9 @@ def load(folder: Path = BUNDLE) -> Serving:
     return Serving(
         model=model,
         version=facts["model_version"],
-        request=predict_request(model.contract, policy.maximum_rows_per_request),
+        request=predict_request(
+            model.contract, policy.maximum_rows_per_request, history=model.usecase.training.looks_back
+        ),
         labels=label_request(model.contract),
         spool=spool,
     )
@@ -79,7 +88,11 @@ def load(folder: Path = BUNDLE) -> Serving:
 
 @app.post("/predict", response_model=PredictResponse)
 async def predict(request: Request) -> Response:
-    """Score rows: ``{"rows": [{column: value, ...}, ...]}``; columns left out are missing values."""
+    """Score rows: ``{"rows": [{column: value, ...}, ...]}``; columns left out are missing values.
+
+    A model with lags or rolling statistics takes ``"history": [{column: value, ...}, ...]`` too, the target included:
+    what happened since its training.
+    """
     assert serving is not None
     received_at = datetime.now(UTC)
     body = await request.body()
@@ -90,9 +103,11 @@ async def predict(request: Request) -> Response:
     except ValidationError as error:
         return _refusal(422, _describe(error))
     rows = [row.model_dump() for row in parsed.rows]
+    history = [row.model_dump() for row in getattr(parsed, "history", ())]
     try:
-        output = await asyncio.to_thread(_score, rows) if len(rows) >= _MANY_ROWS else _score(rows)
-    except ValueError as error:
+        many = len(rows) + len(history) >= _MANY_ROWS
+        output = await asyncio.to_thread(_score, rows, history) if many else _score(rows, history)
+    except (ValueError, OwnCodeError) as error:
         # such values were not in the data it was tried with; the caller can read why, the service goes on
         return _refusal(422, [f"rows: the model cannot score them: {str(error).splitlines()[0][:200]}"])
     request_id = str(uuid.uuid4())
@@ -121,16 +136,20 @@ async def predict(request: Request) -> Response:
     )
 
 
-def _score(rows: list[dict[str, Any]]) -> Output:
-    """Return the model's answers.
+def _score(rows: list[dict[str, Any]], history: list[dict[str, Any]]) -> Output:
+    """Return the model's answers to `rows`.
 
     Raises
     ------
     ValueError
         If the model refuses the rows, or has no finite answer.
+    OwnCodeError
+        If an own function fails on them.
     """
     assert serving is not None
-    output = serving.model.output(frame_of(rows, serving.model.contract))
+    contract = serving.model.contract
+    earlier = frame_of(history, contract, with_target=True) if history else None
+    output = serving.model.output(frame_of(rows, contract), earlier)
     for numbers in (output.values if output.classes is None else None, output.probabilities):
         if numbers is not None and not np.isfinite(numbers).all():
             bad = int(np.argwhere(~np.isfinite(numbers))[0][0])

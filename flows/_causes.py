@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from flows import _inbox
 from mlcore import events, registry
+from mlcore.approval import NOT_BY_HAND
 from mlcore.decision import (
     DRIFT,
     DatasetSubject,
@@ -20,7 +21,9 @@ from mlcore.decision import (
     decide,
 )
 from mlcore.diagnosis import Diagnosis
+from mlcore.errors import TrainingError
 from mlcore.events import Event
+from mlcore.failpoints import failpoint
 from mlcore.ledger.records import (
     DatasetVersion,
     DecisionRecord,
@@ -52,8 +55,8 @@ class Claim:
 def key_of(event: ReceivedEvent) -> str:
     """Return what makes causes the same: two events about one window are one cause."""
     if event.name == events.DRIFT_DETECTED:
-        return f"window:{event.payload.get('window_id', '')}"
-    return f"dataset:{event.payload.get('dataset_version', '')}"
+        return f"window:{_window_id(event)}"
+    return f"dataset:{_inbox.text(event.payload.get('dataset_version', ''), 200)}"
 
 
 def claim_all(context: Context, woken_by: ReceivedEvent | None) -> list[DecisionRecord]:
@@ -67,43 +70,80 @@ def claim_all(context: Context, woken_by: ReceivedEvent | None) -> list[Decision
         What this run decided, in the order of the events.
     """
     unread = _inbox.unread(context, WAKING, woken_by=woken_by)
-    decided = []
+    claims: dict[str, Claim | str] = {}
+    rows = []
     with context.ledger.transaction() as tx:
+        # read again: another run may have been faster between the read and this transaction
+        taken = tx.existing(Wakeup, [event.id for event in unread])
         for event in unread:
-            # read again: another run may have been faster between the read and this transaction
-            if tx.get(Wakeup, event_id=event.id) is not None:
+            if event.id in taken:
                 continue
-            claim, reason = _claim(tx, context, event)
-            if claim is not None and claim.is_new:
-                decided.append(claim.record)
-            acted = claim is not None and claim.is_new
-            tx.add(_inbox.row(context, event, key_of(event), acted=acted, reason=reason))
-    return decided
+            key = key_of(event)
+            if context.now() - event.occurred > _STALE:
+                rows.append(_inbox.ignored(context, event, key, "stale", "it is older than a week"))
+            elif (claim := claims.get(key)) is None:
+                claims[key] = claim = _claim(tx, context, event)
+                rows.append(_row(context, event, claim))
+            else:
+                # however many events name it, a cause is looked at once
+                rows.append(_row(context, event, claim if isinstance(claim, str) else replace(claim, is_new=False)))
+        tx.add_many_once(rows)
+    return [claim.record for claim in claims.values() if isinstance(claim, Claim) and claim.is_new]
 
 
-def claim_manual(context: Context, reason: str) -> DecisionRecord:
-    """Record that a person, or a schedule, asks for a retraining."""
+def claim_manual(context: Context, reason: str, actor: str = "") -> DecisionRecord:
+    """Record that a person, `actor` where they say so, or a schedule asks for a retraining."""
     with context.ledger.transaction() as tx:
-        return record(tx, context, "manual", f"manual:{context.run_id}", ManualSubject(reason)).record
+        return record(tx, context, "manual", f"manual:{context.run_id}", ManualSubject(reason), actor).record
 
 
-def record(tx: Transaction, context: Context, cause: Cause, cause_key: str, subject: Subject) -> Claim:
+def require_starter(view: View, context: Context, cause: Cause, cause_key: str, actor: str) -> None:
+    """Make sure that a training starts for the cause it names, and by somebody known where that matters.
+
+    Raises
+    ------
+    TrainingError
+        If no retraining of this cause runs, or a person starts it without a name where nobody may approve their own.
+    """
+    policy = context.usecase.approval
+    if cause in NOT_BY_HAND:
+        running = view.first(Retraining, usecase=context.name, cause=cause, cause_key=cause_key, state="running")
+        if running is None:
+            raise TrainingError(
+                "nothing on record started this training",
+                subject=f"{context.name}: cause {cause} {cause_key}".strip(),
+                expected="a retraining of this cause that runs now",
+                got="none",
+                remedy="Leave `cause` out when you start a training yourself.",
+            )
+    elif policy.required != "never" and not policy.self_approval and not actor.strip():
+        raise TrainingError(
+            "say who starts this training",
+            subject=context.name,
+            expected="your e-mail address as `actor`, since approval.self_approval is off",
+            got="nobody",
+            remedy="Start it again with `actor`.",
+        )
+
+
+def record(tx: Transaction, context: Context, cause: Cause, cause_key: str, subject: Subject, actor: str = "") -> Claim:
     """Decide about `subject` and record it with everything that follows, unless its cause was decided about before."""
     known = tx.first(DecisionRecord, usecase=context.name, cause_key=cause_key)
     if known is not None:
         return Claim(known, is_new=False)
     decision = decide(subject, history(tx, context, subject), context.usecase.retraining, context.now())
-    saved = _record(context, cause, cause_key, decision)
+    saved = _record(context, cause, cause_key, decision, actor)
     tx.add(saved)
     tx.audit(
         usecase=context.name,
-        actor=context.actor,
+        actor=actor or context.actor,
         action=f"decision.{decision.action}",
         subject=cause_key,
         at=context.now(),
         decision=saved.id,
         sentence=decision.sentence,
     )
+    failpoint("cause.after-decision")
     wants_training = decision.action == "retrain"
     if wants_training:
         tx.add(
@@ -148,6 +188,7 @@ def history(view: View, context: Context, subject: Subject) -> History:
         retrainings=tuple(
             item.requested_at for item in retrainings if item.state != "failed" and item.cause != "dataset"
         ),
+        is_running=any(item.state in ("requested", "running") for item in retrainings),
     )
 
 
@@ -159,34 +200,47 @@ def subject_of_window(view: View, context: Context, window: Window) -> WindowSub
     return WindowSubject(Diagnosis.from_json(diagnosis.report), new_rows=_new_rows(view, context, window))
 
 
-def _claim(tx: Transaction, context: Context, event: ReceivedEvent) -> tuple[Claim | None, str]:
-    cause_key = key_of(event)
-    if context.now() - event.occurred > _STALE:
-        return None, "stale: it is older than a week"
+def _claim(tx: Transaction, context: Context, event: ReceivedEvent) -> Claim | str:
+    """Return the claim of what `event` names, or why nothing that is stored justifies it."""
     if event.name == events.DRIFT_DETECTED:
-        window = tx.get(Window, id=str(event.payload.get("window_id", "")))
+        window = tx.get(Window, id=_window_id(event))
         subject = (
             subject_of_window(tx, context, window) if window is not None and window.usecase == context.name else None
         )
         if subject is None:
-            return None, "not justified: no such window has been diagnosed"
+            return "no such window has been diagnosed"
         if subject.diagnosis.cause not in DRIFT:
-            return None, f"not justified: the stored diagnosis is {subject.diagnosis.cause}"
-        claim = record(tx, context, "drift", cause_key, subject)
-    else:
-        version = event.payload.get("dataset_version")
-        dataset = tx.get(DatasetVersion, usecase=context.name, version=version) if isinstance(version, int) else None
-        if dataset is None:
-            return None, "not justified: there is no such dataset version"
-        if dataset.origin == "collected":
-            return None, "this version was made by a retraining"
-        claim = record(tx, context, "dataset", cause_key, DatasetSubject(dataset.version, dataset.rows))
+            return f"the stored diagnosis is {subject.diagnosis.cause}"
+        return record(tx, context, "drift", key_of(event), subject)
+    version = event.payload.get("dataset_version")
+    # true is an int as well, and no column holds more than 63 bits
+    is_version = type(version) is int and 0 < version < 2**63
+    dataset = tx.get(DatasetVersion, usecase=context.name, version=version) if is_version else None
+    if dataset is None:
+        return "there is no such dataset version"
+    if dataset.origin == "collected":
+        return "this version was made by a retraining"
+    return record(tx, context, "dataset", key_of(event), DatasetSubject(dataset.version, dataset.rows))
+
+
+def _window_id(event: ReceivedEvent) -> str:
+    return _inbox.text(event.payload.get("window_id", ""), 200)
+
+
+def _row(context: Context, event: ReceivedEvent, claim: Claim | str) -> Wakeup:
+    key = key_of(event)
+    if isinstance(claim, str):
+        return _inbox.ignored(context, event, key, "not justified by the ledger", claim)
     if not claim.is_new:
-        return claim, f"same cause: {cause_key} was decided about before ({claim.record.action})"
-    return claim, f"decided: {claim.record.action}"
+        detail = f"{key} was decided about before ({claim.record.action})"
+        return _inbox.ignored(context, event, key, "same cause", detail)
+    limit = claim.record.evidence["limit"]
+    if limit is not None:
+        return _inbox.ignored(context, event, key, limit, claim.record.sentence)
+    return _inbox.row(context, event, key, acted=True, reason=f"decided: {claim.record.action}")
 
 
-def _record(context: Context, cause: Cause, cause_key: str, decision: Decision) -> DecisionRecord:
+def _record(context: Context, cause: Cause, cause_key: str, decision: Decision, actor: str) -> DecisionRecord:
     return DecisionRecord(
         id=str(uuid.uuid4()),
         usecase=context.name,
@@ -194,7 +248,7 @@ def _record(context: Context, cause: Cause, cause_key: str, decision: Decision) 
         cause_key=cause_key,
         action=decision.action,
         sentence=decision.sentence,
-        evidence=decision.to_json(),
+        evidence={**decision.to_json(), "actor": actor},
         created_at=context.now(),
     )
 

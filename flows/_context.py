@@ -17,11 +17,12 @@ from prefect.states import Failed
 
 from flows._server import Server
 from flows.settings import Settings, settings
-from mlcore.errors import MLOpsError
+from mlcore.errors import MLOpsError, StorageError
 from mlcore.ledger.store import Ledger
 from mlcore.usecase import UseCase, load_usecase
 
 if TYPE_CHECKING:
+    from mlcore.capture.store import CaptureStore
     from mlcore.data.datasets import DatasetStore
 
 P = ParamSpec("P")
@@ -50,9 +51,20 @@ class Context:
 
         return DatasetStore(self.settings.lake_root)
 
+    @property
+    def captures(self) -> CaptureStore:
+        """The store of this use case's captured rows."""
+        from mlcore.capture.store import CaptureStore
+
+        return CaptureStore(self.settings.lake_root, self.name, self.usecase.contract)
+
     def evaluation_page(self, evaluation_id: str) -> Path:
         """Return where the page of an evaluation is."""
         return self.settings.artifacts_root / "evaluations" / self.name / f"{evaluation_id}.html"
+
+    def model_card(self, version: int) -> Path:
+        """Return where the card of a model version is."""
+        return self.settings.artifacts_root / "cards" / self.name / f"{version}.html"
 
     def window_page(self, window_id: str) -> Path:
         """Return where the page of a window is."""
@@ -114,10 +126,18 @@ def stage(name: str, **options: Any) -> Callable[[Callable[P, Awaitable[R]]], An
         async def run(*args: P.args, **kwargs: P.kwargs) -> Any:
             try:
                 return await function(*args, **kwargs)
-            except MLOpsError as error:
-                get_run_logger().error(str(error))
-                # the error travels in the state, so that a parent flow raises it again as it was
-                return Failed(message=str(error), data=error)
+            except MLOpsError as raised:
+                error = raised
+            except OSError as raised:
+                error = StorageError(
+                    "something could not be read or written",
+                    subject=str(raised.filename or ""),
+                    got=raised.strerror or type(raised).__name__,
+                    remedy="Check free space and permissions, then start it again: what was left is carried on.",
+                )
+            get_run_logger().error(str(error))
+            # the error travels in the state, so that a parent flow raises it again as it was
+            return Failed(message=str(error), data=error)
 
         # prefect reads the parameters off `run`: their annotations are names of the module that `function` is in
         run.__signature__ = inspect.signature(function, eval_str=True)  # type: ignore[attr-defined]

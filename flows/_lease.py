@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from prefect import get_run_logger
 
 from mlcore.errors import LeaseLostError, LedgerError
+from mlcore.failpoints import failpoint
 from mlcore.ledger import leases
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ async def held(context: Context, name: str) -> AsyncIterator[Lease]:
     LeaseHeldError
         If another live run holds it.
     """
+    failpoint("lease.before-acquire")
     lease = leases.acquire(context.ledger, name, context.actor, context.now(), LEASE_SECONDS)
     beating = asyncio.create_task(_beat(context, lease))
     try:
@@ -38,6 +40,7 @@ async def held(context: Context, name: str) -> AsyncIterator[Lease]:
         beating.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await beating
+        failpoint("lease.before-release")
         leases.release(context.ledger, lease)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from flows import _causes
+from flows import _approval, _causes, _inbox
 from mlcore import events, registry
+from mlcore.errors import ServerError
 from mlcore.events import Event
 from mlcore.ledger import leases
 from mlcore.ledger.records import (
@@ -18,6 +20,7 @@ from mlcore.ledger.records import (
     Lease,
     OutboxEntry,
     Retraining,
+    Revalidation,
     Window,
 )
 
@@ -32,22 +35,27 @@ PATIENCE: Final = timedelta(seconds=45)
 def wake(context: Context) -> list[str]:
     """Announce again what nobody has acted on; return what was found."""
     now = context.now()
+    with context.ledger.read() as view:
+        asked = view.all(Approval, usecase=context.name, state="pending")
+    unasked = _approval.unasked(context, asked)  # the server is not called inside a transaction
+    unread = _unread(context)
     with context.ledger.transaction() as tx:
         found = [
-            event for event, since in _pending(tx, context) if now - since > PATIENCE and _is_quiet(tx, event, context)
+            event
+            for event, since in (*_pending(tx, context, unasked), *unread)
+            if abs(now - since) > PATIENCE and _is_quiet(tx, event, now)
         ]
         for event in found:
-            tx.announce(event)
+            tx.announce(_anew(tx, event))
     return [f"{event.name} was left and is announced again" for event in found]
 
 
-def _pending(view: View, context: Context) -> Iterator[tuple[Event, datetime]]:
+def _pending(view: View, context: Context, unasked: list[Approval]) -> Iterator[tuple[Event, datetime]]:
     """Yield events that would wake what is left, with the time since when it is."""
     name, now = context.name, context.now()
 
     def event(kind: str, key: str, **payload: str | int) -> Event:
-        # a new key each minute: the server would take the same id for a double
-        return Event(kind, name, key=f"{key}#{now:%Y-%m-%dT%H:%M}", occurred=now, payload=payload)
+        return Event(kind, name, key=key, occurred=now, payload=payload)
 
     for window in view.all(Window, usecase=name, state="closed"):
         yield event(events.WINDOW_CLOSED, window.id, window_id=window.id), window.closed_at
@@ -55,17 +63,40 @@ def _pending(view: View, context: Context) -> Iterator[tuple[Event, datetime]]:
         for state in ("requested", "running"):
             for left in view.all(Retraining, usecase=name, state=state):
                 yield _again(left, now), left.requested_at
-    for approval in view.all(Approval, usecase=name, state="pending"):
-        if not approval.flow_run_id:
-            yield event(events.APPROVAL_REQUESTED, approval.id, approval_id=approval.id), approval.requested_at
+    for approval in unasked:
+        yield event(events.APPROVAL_REQUESTED, approval.id, approval_id=approval.id), approval.requested_at
+    for revalidation in view.all(Revalidation, usecase=name, state="requested"):
+        yield _approval.again(revalidation, now), revalidation.requested_at
     yield from _unfinished_release(view, context, event)
+
+
+def _unread(context: Context) -> list[tuple[Event, datetime]]:
+    """Return an event for each announcement whose run died before it left a row: nothing of it is in the ledger."""
+    now = context.now()
+    try:
+        left = _inbox.unread(context, [events.DATASET_ANNOUNCED])
+    except ServerError:
+        return []
+    return [
+        (
+            Event(
+                events.DATASET_ANNOUNCED,
+                context.name,
+                key=announced.id,
+                occurred=now,
+                payload={"uri": _inbox.text(announced.payload.get("uri", ""), 4000)},
+            ),
+            announced.occurred,
+        )
+        for announced in left[:1]  # the run that is woken reads them all
+    ]
 
 
 def _again(left: Retraining, now: datetime) -> Event:
     return Event(
         events.RETRAINING_REQUESTED,
         left.usecase,
-        key=f"{left.decision_id}#{now:%Y-%m-%dT%H:%M}",
+        key=left.decision_id,
         occurred=now,
         payload={"decision_id": left.decision_id},
         labels={"ml.retraining.resume": "true"},
@@ -80,6 +111,7 @@ def _unfinished_release(view: View, context: Context, event: Callable[..., Event
         evaluation is not None
         and evaluation.champion_version == (champion.version if champion else None)
         and not registry.was_promoted_since(view, name, evaluation.model_version, evaluation.created_at)
+        and not _was_judged_again(view, evaluation)
     ):
         approval = view.first(Approval, usecase=name, evaluation_id=evaluation.id)
         if approval is None or approval.state == "granted":
@@ -116,7 +148,27 @@ def _unfinished_release(view: View, context: Context, event: Callable[..., Event
         )
 
 
-def _is_quiet(view: View, event: Event, context: Context) -> bool:
-    """Whether no event of this kind was announced recently, so that whoever it woke has had time."""
-    last = view.first(OutboxEntry, order_by="-created_at", usecase=context.name, event=event.name)
-    return last is None or context.now() - last.created_at > PATIENCE
+def _was_judged_again(view: View, evaluation: Evaluation) -> bool:
+    newest = view.first(
+        Evaluation, order_by="-created_at", usecase=evaluation.usecase, model_version=evaluation.model_version
+    )
+    return newest is not None and newest.id != evaluation.id
+
+
+def _is_quiet(view: View, event: Event, now: datetime) -> bool:
+    """Whether no event of this kind was announced recently, so that whoever it woke has had time.
+
+    The last is the one written last: by its time, one from before the clock was set back would be last for long.
+    """
+    last = _last(view, event)
+    return last is None or abs(now - last.created_at) > PATIENCE
+
+
+def _anew(view: View, event: Event) -> Event:
+    """Return `event` with an id of its own: the server would take the one it has had for a double."""
+    last = _last(view, event)
+    return replace(event, key=f"{event.key}#{last.sequence if last else 0}")
+
+
+def _last(view: View, event: Event) -> OutboxEntry | None:
+    return view.first(OutboxEntry, order_by="-sequence", usecase=event.usecase, event=event.name)

@@ -11,11 +11,13 @@ from typing import Any
 import httpx
 
 from flows.settings import Settings
-from mlcore.errors import ApprovalError, ServerError
+from mlcore.errors import ApprovalError, RefusedError, ServerError
 
 _ATTEMPTS = 4
 _FIRST_PAUSE_SECONDS = 0.3
 _PAGE = 50  # the server's own limit
+_UNACCEPTABLE = frozenset({400, 413, 422})  # what was sent is wrong; asking again changes nothing
+_NOT_ALLOWED = frozenset({401, 403})
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,7 @@ class Server:
             raise ApprovalError(
                 "the answer was refused",
                 subject=f"flow run {run_id}",
+                expected="a suspended run, and an answer that fits its form",
                 got=str((answer.get("details") or {}).get("reason", answer["status"])),
                 remedy="Look at the run in the UI: it may have been answered or have expired.",
             )
@@ -160,7 +163,8 @@ class Server:
             return False
 
     def _call(self, method: str, path: str, *, accept: tuple[int, ...] = (), **arguments: Any) -> Any:
-        pause = _FIRST_PAUSE_SECONDS
+        pause, kind = _FIRST_PAUSE_SECONDS, ServerError
+        remedy = "Is it running? `make up` starts one; PREFECT_API_URL says where to look."
         for attempt in range(1, self._attempts + 1):
             try:
                 response = self._client.request(method, path, **arguments)
@@ -172,14 +176,18 @@ class Server:
                 problem = f"HTTP {response.status_code}: {response.text[:200]}"
                 # busy servers answer 503 (SQLite is locked) or 429; anything else will not change by asking again
                 if response.status_code not in (429, 500, 502, 503, 504):
+                    if response.status_code in _UNACCEPTABLE:
+                        kind, remedy = RefusedError, "What was sent does not fit this server."
+                    elif response.status_code in _NOT_ALLOWED:
+                        remedy = "Set PREFECT_API_AUTH_STRING to the server's user:password."
                     break
             if attempt < self._attempts:
                 time.sleep(pause)
                 pause *= 2
-        raise ServerError(
+        raise kind(
             "the Prefect server did not do as asked",
             subject=f"{method} {self.api_url}{path}",
             expected="an answer",
             got=problem,
-            remedy="Is it running? `make up` starts one; PREFECT_API_URL says where to look.",
+            remedy=remedy,
         )

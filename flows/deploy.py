@@ -11,6 +11,7 @@ from flows.package import find_model
 from mlcore import events
 from mlcore.errors import DeploymentError, ServerError
 from mlcore.events import Event
+from mlcore.failpoints import failpoint
 from mlcore.ledger.records import BentoRecord, Deployment, ModelVersion
 from mlcore.ledger.store import Transaction
 
@@ -77,6 +78,7 @@ def _begin(context: Context, model: ModelVersion, target: str) -> Deployment | N
             changed_at=context.now(),
         )
         tx.add(deployment)
+        failpoint("deployment.after-begin")
         return deployment
 
 
@@ -95,11 +97,13 @@ def _switch(context: Context, deployment: Deployment) -> str:
     with context.ledger.read() as view:
         bento = view.get(BentoRecord, usecase=context.name, model_version=deployment.model_version)
     assert bento is not None
+    failpoint("deployment.before-switch")
     trial = context.usecase.serving.trial
     return str(_target(context).deploy(context.name, deployment.model_version, bento.path, trial).url)
 
 
 def _finish(context: Context, deployment: Deployment, url: str) -> None:
+    failpoint("deployment.after-switch")
     with context.ledger.transaction() as tx:
         for older in tx.all(Deployment, usecase=context.name, state="serving"):
             tx.change(older, state="retired", changed_at=context.now())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flows import _causes, quality
@@ -12,6 +13,7 @@ from mlcore import events
 from mlcore.decision import DRIFT
 from mlcore.errors import RegistryError
 from mlcore.events import Event
+from mlcore.failpoints import failpoint
 from mlcore.ledger.records import DiagnosisRecord, ModelVersion, QualityRecord, Window
 
 if TYPE_CHECKING:
@@ -19,9 +21,21 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from mlcore.diagnosis import Diagnosis
+    from mlcore.drift import Baseline
+    from mlcore.metrics import Metric, Output
     from mlcore.modelstore import LoadedModel
-    from mlcore.performance import Performance
+    from mlcore.performance import Estimate, Performance, PerformanceModel
     from mlcore.policy.monitoring import WindowRule
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A model version and what it is monitored by; models of before have nothing to estimate performance with."""
+
+    version: int
+    model: LoadedModel
+    baseline: Baseline
+    learned: PerformanceModel | None
 
 
 @stage("monitor")
@@ -35,49 +49,67 @@ async def monitor(usecase: str) -> list[str]:
     with context.ledger.read() as view:
         windows = view.all(Window, order_by="ends_at", usecase=context.name, state="closed")
     rules = {rule.name: rule for rule in context.usecase.monitoring.windows}
-    sentences = []
-    models: dict[int, LoadedModel] = {}
+    sentences, details = [], []
+    models: dict[int, Served] = {}
     for window in windows:
         if window.cadence not in rules:
             continue
         diagnosis, record, checked = await asyncio.to_thread(_diagnose, context, window, rules[window.cadence], models)
         page = f" Page: `{context.window_page(window.id)}`" if diagnosis.cause != "healthy" else ""
         sentences.append(f"{window.id}: {_save(context, window, diagnosis, record, checked)}{page}")
+        details += [f"- {sentences[-1]}", *(f"  - {line}" for line in _further(diagnosis))]
     context.announce()
-    await context.tell(
-        sentences[-1] if sentences else "No closed window waits.", "\n".join(f"- {line}" for line in sentences)
-    )
+    await context.tell(sentences[-1] if sentences else "No closed window waits.", "\n".join(details))
     return sentences
 
 
+def _further(diagnosis: Diagnosis) -> list[str]:
+    """Return what was measured or estimated, where the diagnosis does not say it already."""
+    from mlcore.performance import Estimate, Performance
+
+    facts = diagnosis.evidence
+    told = [
+        Performance.from_json(facts["performance"]).sentence if facts.get("performance") else "",
+        Estimate.from_json(facts["estimate"]).sentence if facts.get("estimate") else "",
+        facts.get("whole_rows") or "",
+    ]
+    return [line for line in told if line and line not in diagnosis.sentence]
+
+
 def _diagnose(
-    context: Context, window: Window, rule: WindowRule, models: dict[int, LoadedModel]
+    context: Context, window: Window, rule: WindowRule, models: dict[int, Served]
 ) -> tuple[Diagnosis, DiagnosisRecord, QualityRecord | None]:
-    from mlcore.capture.store import CaptureStore
     from mlcore.diagnosis import diagnose
-    from mlcore.drift import Baseline, detect_drift, independent_blocks
+    from mlcore.drift import model_drift
 
     contract, policy = context.usecase.contract, context.usecase.monitoring
-    store = CaptureStore(context.settings.lake_root, context.name, contract)
+    store = context.captures
     frame = store.read(window.starts_at, window.ends_at)
-    model = _model(context, frame, models)
-    baseline = Baseline.from_bytes(model.baseline)
+    served = _model(context, frame, models)
+    output = _answers(served.model, frame)
     report, checked = None, None
     if "quality" in rule.checks and len(frame) >= rule.minimum_rows:
         report, checked = quality.check(context, _inputs(context, frame), window.id, partial=True)
     drift = None
     if "drift" in rule.checks:
-        drift = detect_drift(
-            baseline,
-            frame,
-            frame["prediction"].to_numpy(),
-            contract,
-            policy.drift,
-            minimum_rows=rule.minimum_rows,
-            blocks=independent_blocks(frame, contract, policy.drift),
-        )
-    performance = _performance(context, model, frame) if "performance" in rule.checks else None
-    diagnosis = diagnose(contract, baseline, frame, report, drift, performance)
+        drift = model_drift(served.baseline, frame, output, context.usecase, minimum_rows=rule.minimum_rows)
+    performance, estimate = None, None
+    if "performance" in rule.checks:
+        performance = _performance(context, served, frame, output)
+        if performance.outcome == "too_little_data":
+            estimate = _estimate(context, served, frame, output, rule)
+    recent = _last_healthy(context, window)
+    diagnosis = diagnose(
+        contract,
+        served.baseline,
+        frame,
+        report,
+        drift,
+        performance,
+        recent=None if recent is None else store.read(recent.starts_at, recent.ends_at),
+        minimum_rows=rule.minimum_rows,
+        estimate=estimate,
+    )
     if diagnosis.cause != "healthy":
         from mlcore.report.distributions import distributions
         from mlcore.report.window import WindowFacts, write_window_page
@@ -89,7 +121,7 @@ def _diagnose(
                 window_id=window.id,
                 starts_at=window.starts_at,
                 ends_at=window.ends_at,
-                model_version=int(frame["model_version"].iloc[-1]),
+                model_version=served.version,
                 rows=window.rows,
                 labelled=window.labelled,
                 diagnosis=diagnosis,
@@ -98,7 +130,8 @@ def _diagnose(
                 drift=drift,
                 performance=performance,
                 drift_threshold=policy.drift.minimum_effect,
-                distributions=distributions(baseline, frame, contract, names),
+                distributions=distributions(served.baseline, frame, contract, names),
+                estimate=estimate,
             ),
             context.window_page(window.id),
         )
@@ -112,7 +145,7 @@ def _diagnose(
         id=str(uuid.uuid4()),
         usecase=context.name,
         window_id=window.id,
-        model_version=int(frame["model_version"].iloc[-1]),
+        model_version=served.version,
         cause=diagnosis.cause,
         sentence=diagnosis.sentence,
         report=facts,
@@ -125,6 +158,7 @@ def _save(
     context: Context, window: Window, diagnosis: Diagnosis, record: DiagnosisRecord, checked: QualityRecord | None
 ) -> str:
     """Write the diagnosis and what follows from it in one transaction; return what to say."""
+    failpoint("monitoring.before-save")
     with context.ledger.transaction() as tx:
         current = tx.get(Window, id=window.id)
         if current is None or current.state != "closed":
@@ -132,6 +166,7 @@ def _save(
         if checked is not None:
             tx.add(checked)
         tx.add(record)
+        failpoint("monitoring.after-record")
         tx.change(window, state="diagnosed")
         tx.audit(
             usecase=context.name,
@@ -162,9 +197,11 @@ def _save(
     return diagnosis.sentence
 
 
-def _model(context: Context, frame: pd.DataFrame, models: dict[int, LoadedModel]) -> LoadedModel:
-    """Return the model that answered most recently in the window."""
-    from mlcore.modelstore import load_model
+def _model(context: Context, frame: pd.DataFrame, models: dict[int, Served]) -> Served:
+    """Return the model that answered most recently in the window, and what it is monitored by."""
+    from mlcore.drift import Baseline
+    from mlcore.modelstore import load_model, load_performance, load_reference
+    from mlcore.performance import PerformanceModel
 
     version = int(frame["model_version"].iloc[-1])
     if version not in models:
@@ -174,8 +211,30 @@ def _model(context: Context, frame: pd.DataFrame, models: dict[int, LoadedModel]
             raise RegistryError(
                 "captured rows name a model that is not registered", subject=f"{context.name} {version}"
             )
-        models[version] = load_model(model.uri, model.digest)
+        loaded = load_model(model.uri, model.digest)
+        learned = load_performance(loaded)
+        models[version] = Served(
+            version,
+            loaded,
+            Baseline.from_bytes(loaded.baseline, load_reference(loaded)),
+            PerformanceModel.from_bytes(learned) if learned else None,
+        )
     return models[version]
+
+
+def _last_healthy(context: Context, window: Window) -> Window | None:
+    """Return the newest window of the cadence before this one in which the data was sound and enough."""
+    from mlcore.diagnosis import NO_REFERENCE
+
+    with context.ledger.read() as view:
+        for item in view.all(
+            Window, order_by="-ends_at", usecase=context.name, cadence=window.cadence, state="diagnosed"
+        ):
+            if item.ends_at <= window.starts_at:
+                record = view.first(DiagnosisRecord, order_by="-created_at", window_id=item.id)
+                if record is not None and record.cause not in NO_REFERENCE:
+                    return item
+    return None
 
 
 def _inputs(context: Context, frame: pd.DataFrame) -> pa.Table:
@@ -187,20 +246,61 @@ def _inputs(context: Context, frame: pd.DataFrame) -> pa.Table:
     return pa.Table.from_pandas(frame[plain], schema=schema, preserve_index=False)
 
 
-def _performance(context: Context, model: LoadedModel, frame: pd.DataFrame) -> Performance:
+def _answers(model: LoadedModel, frame: pd.DataFrame) -> Output:
     import numpy as np
 
-    from mlcore.metrics import Output, metric_named
-    from mlcore.performance import realised
+    from mlcore.metrics import Output
 
-    contract, policy = context.usecase.contract, context.usecase.monitoring.performance
-    metric = metric_named(policy.metric or context.usecase.validation.metric or model.metadata.metric, contract.task)
-    labelled = frame[frame[contract.target.name].notna()]
     classes = model.classes
-    output = Output(
-        labelled["prediction"].to_numpy(),
-        np.stack(labelled["probabilities"].to_list()) if classes and len(labelled) else None,
+    return Output(
+        frame["prediction"].to_numpy(),
+        np.stack(frame["probabilities"].to_list()) if classes and len(frame) else None,
         np.array(classes) if classes else None,
     )
-    reference = model.metadata.metrics["holdout"][metric.name]
-    return realised(labelled[contract.target.name].to_numpy(), output, len(frame), metric, reference, policy)
+
+
+def _metric(context: Context, model: LoadedModel) -> Metric:
+    from mlcore.metrics import metric_named
+
+    usecase = context.usecase
+    name = usecase.monitoring.performance.metric or usecase.validation.metric or model.metadata.metric
+    return metric_named(name, usecase.contract.task)
+
+
+def _performance(context: Context, served: Served, frame: pd.DataFrame, output: Output) -> Performance:
+    import numpy as np
+
+    from mlcore.drift import row_blocks
+    from mlcore.performance import Labelled, realised
+
+    contract, policy = context.usecase.contract, context.usecase.monitoring
+    metric = _metric(context, served.model)
+    has_label = frame[contract.target.name].notna().to_numpy()
+    labelled = frame[has_label]
+    lags = (labelled["labelled_at"] - labelled["received_at"]).dt.total_seconds().to_numpy(dtype=float)
+    known = Labelled(
+        frame=labelled,
+        blocks=row_blocks(labelled, contract, policy.drift),
+        lag_seconds=lags[~np.isnan(lags)],
+        slices=served.learned.slices if served.learned is not None and served.learned.metric is metric else (),
+    )
+    return realised(
+        labelled[contract.target.name].to_numpy(),
+        output.take(has_label),
+        len(frame),
+        metric,
+        served.model.metadata.metrics["holdout"][metric.name],
+        policy.performance,
+        known=known,
+        rng=np.random.default_rng(0),
+    )
+
+
+def _estimate(
+    context: Context, served: Served, frame: pd.DataFrame, output: Output, rule: WindowRule
+) -> Estimate | None:
+    """Return what the error is expected to be; None where another metric was learned, or none could be."""
+    learned = served.learned
+    if learned is None or learned.metric is not _metric(context, served.model):
+        return None
+    return learned.estimate(frame, output, context.usecase.monitoring.performance, rule.minimum_rows)

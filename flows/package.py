@@ -9,6 +9,7 @@ from flows._context import Context, open_context, stage
 from mlcore import events, registry
 from mlcore.errors import PackagingError
 from mlcore.events import Event
+from mlcore.failpoints import failpoint
 from mlcore.ledger.records import BentoRecord, ModelVersion
 
 LOCK_FILE = Path(__file__).parent.parent / "requirements.lock"
@@ -28,6 +29,7 @@ async def package(usecase: str, model_version: int | None = None) -> str:
         record = view.get(BentoRecord, usecase=context.name, model_version=model.version)
     if record is None or not Path(record.path).exists():
         record = await asyncio.to_thread(_build, context, model)
+    failpoint("bento.before-record")
     with context.ledger.transaction() as tx:
         tx.add_once(record)
         tx.audit(

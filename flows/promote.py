@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flows import _approval
 from flows._context import Context, open_context, stage
 from mlcore import registry
 from mlcore.errors import ApprovalError, RegistryError, StalePromotionError
@@ -19,28 +20,38 @@ async def promote(usecase: str, model_version: int | None = None, reason: str = 
         reason: Why, for the audit trail.
     """
     context = open_context(usecase)
+    version, sentence, approver = move(context, model_version, reason)
+    context.announce()
+    await context.tell(sentence, f"Approved by {approver}." if approver else "")
+    return version
+
+
+def move(context: Context, model_version: int | None, reason: str) -> tuple[int, str, str | None]:
+    """Move the alias in one transaction; return the version, what to say, and who approved where somebody had to."""
     with context.ledger.transaction() as tx:
         evaluation = _evaluation(tx, context, model_version)
         champion = registry.alias(tx, context.name, "champion")
         if champion and champion.version == evaluation.model_version:
-            sentence = f"Version {champion.version} is the champion already; nothing to do."
-        else:
-            approver = _approver(tx, context, evaluation)
-            used_up = registry.was_promoted_since(tx, context.name, evaluation.model_version, evaluation.created_at)
-            _require_current(evaluation, champion.version if champion else None, used_up=used_up)
-            registry.promote(
-                tx,
-                context.name,
-                evaluation.model_version,
-                expected_generation=champion.generation if champion else 0,
-                actor=approver or context.actor,
-                reason=reason or evaluation.sentence,
-                now=context.now(),
-            )
-            sentence = f"Version {evaluation.model_version} is the champion: {evaluation.sentence}"
-    context.announce()
-    await context.tell(sentence, f"Approved by {approver}." if champion is None or "already" not in sentence else "")
-    return evaluation.model_version
+            return champion.version, f"Version {champion.version} is the champion already; nothing to do.", None
+        approver = _approver(tx, context, evaluation)
+        used_up = registry.was_promoted_since(tx, context.name, evaluation.model_version, evaluation.created_at)
+        _require_current(evaluation, champion.version if champion else None, used_up=used_up)
+        registry.promote(
+            tx,
+            context.name,
+            evaluation.model_version,
+            expected_generation=champion.generation if champion else 0,
+            actor=approver or context.actor,
+            reason=reason or evaluation.sentence,
+            now=context.now(),
+        )
+        # whoever waits was compared with the champion that was
+        _approval.close_all_over(tx, context.name, context.now())
+    return (
+        evaluation.model_version,
+        f"Version {evaluation.model_version} is the champion: {evaluation.sentence}",
+        approver,
+    )
 
 
 def _evaluation(tx: Transaction, context: Context, model_version: int | None) -> Evaluation:
@@ -54,6 +65,15 @@ def _evaluation(tx: Transaction, context: Context, model_version: int | None) ->
             got=f"the verdict {evaluation.verdict!r}" if evaluation else "no evaluation",
             remedy="Run validate/default first and read its artifact.",
         )
+    newest = tx.first(Evaluation, order_by="-created_at", usecase=context.name, model_version=evaluation.model_version)
+    if newest is not None and newest.verdict != "promote":
+        raise RegistryError(
+            "this model may not be promoted any more",
+            subject=f"{context.name} version {evaluation.model_version}",
+            expected="the verdict 'promote' of its newest evaluation",
+            got=f"the verdict {newest.verdict!r}",
+            remedy="Its artifact says why; the champion stays.",
+        )
     return evaluation
 
 
@@ -62,19 +82,29 @@ def _approver(tx: Transaction, context: Context, evaluation: Evaluation) -> str 
     model = tx.get(ModelVersion, usecase=context.name, version=evaluation.model_version)
     approval = tx.first(Approval, order_by="-requested_at", usecase=context.name, evaluation_id=evaluation.id)
     if approval is None:
-        if model is None or context.usecase.approval.is_required(model.cause):  # type: ignore[arg-type]
+        if model is None or _approval.is_needed(tx, context.usecase, model, evaluation):
             raise ApprovalError(
                 "this model needs an approval that was never asked for",
                 subject=f"{context.name} version {evaluation.model_version}",
                 remedy="Run validate/default for it: that asks.",
             )
         return None
-    if approval.state != "granted" or model is None or approval.model_digest != model.digest:
+    if approval.state == "superseded" and approval.approver:
+        raise StalePromotionError(
+            "the champion changed after this model was agreed to",
+            subject=f"{context.name} version {evaluation.model_version}",
+            got=approval.reason,
+            remedy="It is compared with today's champion, and asked about anew.",
+        )
+    shown = (approval.model_digest, approval.model_version, approval.dataset_version)
+    meant = (model.digest, model.version, evaluation.dataset_version) if model is not None else None
+    if approval.state != "granted" or shown != meant:
         raise ApprovalError(
             "this model is not approved",
             subject=f"{context.name} version {evaluation.model_version}",
             expected="a granted approval of this very model",
-            got=f"an approval that is {approval.state}",
+            got=f"an approval that is {approval.state}"
+            + ("" if approval.state != "granted" else ", of another model or dataset version"),
             remedy="Answer it with `mlops approve` or in the Prefect UI.",
         )
     return approval.approver

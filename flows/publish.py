@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from prefect import get_run_logger
+
 from flows import _inbox, quality
 from flows._context import Context, open_context, stage
 from flows._server import ReceivedEvent
@@ -14,6 +16,7 @@ from mlcore import events
 from mlcore.canonical import digest_value
 from mlcore.errors import ContractError, IngestError
 from mlcore.events import Event
+from mlcore.failpoints import failpoint
 from mlcore.ledger.records import DatasetVersion, QualityRecord, QuarantinedBatch
 
 if TYPE_CHECKING:
@@ -43,6 +46,9 @@ async def publish(usecase: str, uri: str = "", announcement_id: str = "") -> lis
         uri: The CSV or Parquet file to publish. Leave it out to handle every announcement still unread.
         announcement_id: The event that announced it; left out when a person starts this.
     """
+    if announcement_id and (unknown := _inbox.ignore_unknown(usecase, [events.DATASET_ANNOUNCED], announcement_id)):
+        get_run_logger().warning(unknown)
+        return [unknown]
     context = open_context(usecase)
     if uri and not announcement_id:
         outcome = await asyncio.to_thread(_publish, context, uri, "manual")
@@ -84,6 +90,7 @@ def publish_table(
         batch = _quarantine(context, source, [reason], table, record)
         return Outcome(None, batch, record, f"Quarantined. {source}: {reason}.", details)
     stored = context.datasets.write(context.name, cleaned.table)
+    failpoint("datasets.after-write")
     time_from, time_to = _span(context, cleaned.table)
     dataset = DatasetVersion(
         usecase=context.name,
@@ -158,13 +165,17 @@ def _publish(context: Context, uri: str, origin: str) -> Outcome:
 
 
 def _save(context: Context, outcome: Outcome, event: ReceivedEvent | None) -> Outcome:
+    failpoint("publish.before-save")
     with context.ledger.transaction() as tx:
         saved = save(tx, context, outcome)
         if event is not None:
-            acted = saved.is_new
+            key, sentence = f"announcement:{event.id}", saved.sentence[:500]
             tx.add_once(
-                _inbox.row(context, event, f"announcement:{event.id}", acted=acted, reason=saved.sentence[:500])
+                _inbox.row(context, event, key, acted=True, reason=sentence)
+                if saved.is_new
+                else _inbox.ignored(context, event, key, "same cause", sentence)
             )
+    failpoint("publish.after-save")
     return saved
 
 
@@ -179,6 +190,7 @@ def _quarantine(
 
     batch_id = digest_value([context.name, source, reasons])[7:23]
     path = QuarantineStore(context.settings.root / "quarantine").keep(context.name, batch_id, source, reasons, table)
+    failpoint("quarantine.after-keep")
     return QuarantinedBatch(
         id=batch_id,
         usecase=context.name,

@@ -16,8 +16,19 @@ from flows.train import train
 from flows.validate import validate
 from mlcore import events
 from mlcore.errors import LeaseHeldError, MLOpsError, TrainingError
+from mlcore.failpoints import failpoint
 from mlcore.ledger import leases
-from mlcore.ledger.records import DatasetVersion, DiagnosisRecord, Lease, Retraining, Window
+from mlcore.ledger.records import (
+    DatasetVersion,
+    DecisionRecord,
+    DiagnosisRecord,
+    Evaluation,
+    Lease,
+    ModelVersion,
+    Retraining,
+    Window,
+)
+from mlcore.policy.approval import normal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +41,7 @@ async def retrain(
     dataset_version: int | None = None,
     event_id: str = "",
     reason: str = "",
+    actor: str = "",
 ) -> str:
     """Consider what has happened and retrain if the policy says so; started by hand, it retrains.
 
@@ -39,12 +51,18 @@ async def retrain(
         dataset_version: The dataset version that woke this; filled in by the automation.
         event_id: The event that woke this; left out when a person starts it.
         reason: Why, when a person starts it.
+        actor: Your e-mail address, when you start it; needed where nobody may approve a model of their own.
     """
+    if event_id and (sentence := _inbox.ignore_unknown(usecase, _causes.WAKING, event_id)):
+        get_run_logger().warning(sentence)
+        return sentence
     context = open_context(usecase)
     if event_id:
         decided = _causes.claim_all(context, _event(context, event_id, window_id, dataset_version))
     else:
-        decided = [_causes.claim_manual(context, reason)]
+        with context.ledger.read() as view:
+            _causes.require_starter(view, context, "manual", "", actor)
+        decided = [_causes.claim_manual(context, reason, normal(actor))]
     context.announce()
     sentences = [f"{item.action}: {item.sentence}" for item in decided]
     for retraining in _open(context):
@@ -65,13 +83,15 @@ async def _carry_out(context: Context, retraining: Retraining) -> str:
             outcome: dict[str, object] = {"state": "failed", "error": "the run failed; its log says why"}
             try:
                 dataset = await asyncio.to_thread(_assemble, context, retraining)
-                version = await train(
+                failpoint("retraining.after-assembly")
+                version = _trained(context, retraining) or await train(
                     usecase=context.name,
                     dataset_version=dataset.version,
                     cause=retraining.cause,
                     cause_key=retraining.cause_key,
+                    actor=_starter(context, retraining),
                 )
-                verdict = await validate(usecase=context.name, model_version=version)
+                verdict = _judged(context, version) or await validate(usecase=context.name, model_version=version)
                 outcome = {"state": "done", "dataset_version": dataset.version, "model_version": version}
             except MLOpsError as error:
                 outcome["error"] = str(error)
@@ -94,21 +114,44 @@ def _open(context: Context) -> list[Retraining]:
         return left + view.all(Retraining, order_by="requested_at", usecase=context.name, state="requested")
 
 
+def _starter(context: Context, retraining: Retraining) -> str:
+    """Return the person who asked for a retraining, whichever run carries it out."""
+    with context.ledger.read() as view:
+        decision = view.get(DecisionRecord, id=retraining.decision_id)
+    return str(decision.evidence.get("actor", "")) if decision is not None else ""
+
+
+def _trained(context: Context, retraining: Retraining) -> int | None:
+    """Return the version that a run which died since has registered for this retraining."""
+    with context.ledger.read() as view:
+        model = view.first(ModelVersion, usecase=context.name, cause=retraining.cause, cause_key=retraining.cause_key)
+    return model.version if model is not None else None
+
+
+def _judged(context: Context, version: int) -> str | None:
+    """Return the verdict that a run which died since has left on `version`."""
+    with context.ledger.read() as view:
+        evaluation = view.first(Evaluation, order_by="-created_at", usecase=context.name, model_version=version)
+    return evaluation.verdict if evaluation is not None else None
+
+
 def _change(context: Context, lease: Lease, retraining: Retraining, **values: object) -> Retraining:
+    failpoint("retraining.before-change")
     with context.ledger.transaction() as tx:
         leases.require(tx, lease, context.now())
-        return tx.change(retraining, **values)
+        changed = tx.change(retraining, **values)
+    failpoint("retraining.after-change")
+    return changed
 
 
 def _assemble(context: Context, retraining: Retraining) -> DatasetVersion:
     """Return the dataset version to train on: what was published, joined with the labelled rows of production."""
-    from mlcore.capture.store import CaptureStore
     from mlcore.data.assemble import training_set
     from mlcore.data.ingest import conform
 
     base = _published(context, retraining.dataset_version)
     contract = context.usecase.contract
-    labelled = CaptureStore(context.settings.lake_root, context.name, contract).labelled()
+    labelled = context.captures.labelled()
     windows, sound = _without_faulty(context, labelled)
     if sound.empty:
         return base

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from flows import _approval
 from flows._context import open_context, stage
 from flows.deploy import deploy
 from mlcore import registry
+from mlcore.failpoints import failpoint
 
 
 @stage("rollback")
@@ -19,7 +21,9 @@ async def rollback(usecase: str, reason: str, actor: str = "") -> int:
     context = open_context(usecase)
     with context.ledger.transaction() as tx:
         champion = registry.rollback(tx, context.name, actor=actor or context.actor, reason=reason, now=context.now())
+        _approval.close_all_over(tx, context.name, context.now())
     context.announce()
+    failpoint("rollback.before-deploy")
     # not left to the event alone: the Bento is there already, so this is back in seconds
     await deploy(usecase=usecase, model_version=champion.version)
     await context.tell(f"Version {champion.version} is the champion again: {reason}")

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from mlcore import failpoints
+
 
 class Settings(BaseSettings):
     """Settings of one installation.
@@ -23,7 +25,7 @@ class Settings(BaseSettings):
     usecases: Path = Field(default=Path("usecases"), description="Folder with one folder a use case.")
     ledger_url: str = Field(default="", description="SQLAlchemy address; empty: SQLite in the home folder.")
     lake: str = Field(default="", description="Datasets and captures, a folder or s3://; empty: in the home folder.")
-    artifacts: str = Field(default="", description="Models and reports; empty: in the home folder.")
+    artifacts: str = Field(default="", description="Models and pages, a folder, or s3:// for models; empty: at home.")
     host_url: str = Field(default="http://127.0.0.1:8700", description="The service host that serves the models.")
     api_url: str = Field(
         default="http://127.0.0.1:4200/api",
@@ -35,8 +37,17 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("MLOPS_API_AUTH", "PREFECT_API_AUTH_STRING"),
         description="user:password of an authenticated server.",
     )
+    dask: str = Field(
+        default="",
+        description="Where the fits of a search run: empty for this process, local for a cluster on this machine, or "
+        "the address of a Dask scheduler. Takes the extra `dask`.",
+    )
     notify: str = Field(
         default="", description="Notification blocks told about every use case, as type/name, separated by commas."
+    )
+
+    failpoint: str = Field(
+        default="", description="For tests of recovery: where this process kills itself, see mlcore/failpoints.py."
     )
 
     @property
@@ -56,8 +67,13 @@ class Settings(BaseSettings):
 
     @property
     def artifacts_root(self) -> Path:
-        """Root of model folders and reports."""
-        return Path(self.artifacts) if self.artifacts else self.root / "artifacts"
+        """Root of pages, which people open from a disk."""
+        return self.root / "artifacts" if "://" in self.artifacts or not self.artifacts else Path(self.artifacts)
+
+    @property
+    def models_root(self) -> str:
+        """Root of model folders."""
+        return f"{self.artifacts.rstrip('/') if '://' in self.artifacts else self.artifacts_root}/models"
 
     @property
     def spool(self) -> Path:
@@ -87,5 +103,7 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """Return the settings of this process, read once."""
-    return Settings()
+    """Return the settings of this process, read once, and arm the failpoint that they name."""
+    found = Settings()
+    failpoints.arm(found.failpoint)
+    return found

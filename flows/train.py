@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
+from concurrent.futures import Future
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import UUID
 
+from prefect import get_run_logger
+from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
+
+from flows import _causes, _dask
 from flows._context import Context, open_context, stage
 from flows.quality import find_dataset
 from mlcore import events, registry
+from mlcore.canonical import digest_value
 from mlcore.events import Event
+from mlcore.failpoints import failpoint
 from mlcore.ledger import leases
 from mlcore.ledger.records import DatasetVersion, Lease, ModelVersion
-from mlcore.policy.approval import Cause
+from mlcore.policy.approval import Cause, normal
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mlcore.drift import Baseline
+    from mlcore.performance import PerformanceModel
+    from mlcore.training.provenance import Provenance
     from mlcore.training.run import TrainedModel
+    from mlcore.training.trials import SearchJournal, Trial
 
 PROJECT = Path(__file__).parent.parent
 
@@ -30,6 +42,7 @@ async def train(
     seed: int | None = None,
     cause: Cause = "manual",
     cause_key: str = "",
+    actor: str = "",
 ) -> int:
     """Search the use case's candidates on a dataset version, measure the best and register it as a model version.
 
@@ -39,23 +52,60 @@ async def train(
         seed: Seed of everything random; the use case's if left out.
         cause: What started this: drift, dataset, manual or schedule.
         cause_key: What exactly, for the record; filled in by retrain.
+        actor: Your e-mail address, when you start it; needed where nobody may approve a model of their own.
     """
     context = open_context(usecase)
+    with context.ledger.read() as view:
+        _causes.require_starter(view, context, cause, cause_key, actor)
     dataset = find_dataset(context, dataset_version)
     seed = context.usecase.training.search.seed if seed is None else seed
-    model, trained = await asyncio.to_thread(_train, context, dataset, seed, cause, cause_key)
-    model = register(context, model)
+    progress = await SearchProgress.begin(context)
+    model, trained = await asyncio.to_thread(_train, context, dataset, seed, cause, cause_key, progress)
+    model = register(context, model, started_by=normal(actor))
     context.announce()
     await context.tell(*describe(model, trained))
     return model.version
 
 
-def register(context: Context, model: ModelVersion, lease: Lease | None = None) -> ModelVersion:
+class SearchProgress:
+    """Shows how far a search is: a progress artifact in the UI, a line in the log for each fit."""
+
+    def __init__(self, artifact: UUID, loop: asyncio.AbstractEventLoop) -> None:
+        self._artifact = artifact
+        self._loop = loop
+        self._log = get_run_logger()
+        self._update: Future[UUID] | None = None
+
+    @classmethod
+    async def begin(cls, context: Context) -> SearchProgress:
+        """Make the artifact."""
+        key = f"search-{context.name}".replace("_", "-")
+        artifact = await acreate_progress_artifact(0.0, key=key, description=f"Search for {context.name}")
+        return cls(artifact, asyncio.get_running_loop())
+
+    def __call__(self, done: int, planned: int, trial: Trial) -> None:
+        """Take note of one fit; called from the thread that searches."""
+        score = f"{trial.validation[-1]:.4g}" if trial.validation else trial.note
+        self._log.info("fit %d of %d: %s %s: %s", done, planned, trial.candidate, dict(trial.parameters), score)
+        if self._update is not None and not self._update.done():
+            return  # the server is slower than the fits are: show a later one
+        update = aupdate_progress_artifact(self._artifact, 100 * done / planned)
+        self._update = asyncio.run_coroutine_threadsafe(update, self._loop)
+        self._update.add_done_callback(self._updated)
+
+    def _updated(self, update: Future[UUID]) -> None:
+        error = None if update.cancelled() else update.exception()
+        if error is not None:  # a picture of the progress is no reason to stop
+            self._log.warning("the progress could not be shown: %s", error)
+
+
+def register(context: Context, model: ModelVersion, lease: Lease | None = None, started_by: str = "") -> ModelVersion:
     """Give `model` its version and announce it; under a lease only while it is still held."""
+    failpoint("training.before-register")
     with context.ledger.transaction() as tx:
         if lease is not None:
             leases.require(tx, lease, context.now())
-        model = registry.register(tx, model, context.now())
+        model = registry.register(tx, model, context.now(), started_by=started_by)
         tx.announce(
             Event(
                 events.MODEL_TRAINED,
@@ -65,6 +115,7 @@ def register(context: Context, model: ModelVersion, lease: Lease | None = None) 
                 payload={"model_version": model.version},
             )
         )
+    failpoint("training.after-register")
     return model
 
 
@@ -92,38 +143,32 @@ def describe(model: ModelVersion, trained: TrainedModel) -> tuple[str, str]:
 
 
 def _train(
-    context: Context, dataset: DatasetVersion, seed: int, cause: str, cause_key: str
+    context: Context, dataset: DatasetVersion, seed: int, cause: str, cause_key: str, progress: SearchProgress
 ) -> tuple[ModelVersion, TrainedModel]:
     from mlcore.modelstore import ModelMetadata, save_model
+    from mlcore.training.fitting import in_threads
     from mlcore.training.provenance import provenance
     from mlcore.training.run import golden_rows, train_model
 
     frame = context.datasets.read(dataset.uri, dataset.table_version).to_pandas()
-    trained = train_model(frame, context.usecase, seed=seed)
     code = provenance(PROJECT)
-    metadata = ModelMetadata(
-        algorithm=trained.algorithm,
-        estimator=trained.estimator,
-        parameters=trained.parameters,
-        seed=seed,
-        metric=trained.metric,
-        metrics=trained.scores.to_json(),
-        train_rows=trained.train_rows,
-        holdout_rows=trained.holdout_rows,
-        importance=tuple(asdict(item) for item in trained.importance),
-        trials=tuple(trial.to_json() for trial in trained.trials),
-        dataset_version=dataset.version,
-        dataset_digest=dataset.digest,
-        provenance=code.to_json(),
-    )
+    journal = _journal(context, dataset, seed, code)
+    place = _dask.cluster_runner(context, dataset, seed) if context.settings.dask else nullcontext(in_threads)
+    with place as runner:
+        trained = train_model(frame, context.usecase, seed=seed, progress=progress, journal=journal, runner=runner)
+    metadata = ModelMetadata.of(trained, code, dataset_version=dataset.version, dataset_digest=dataset.digest)
+    baseline, performance = _for_monitoring(context, frame, trained)
     bundle = save_model(
         trained,
-        context.settings.artifacts_root / "models",
+        context.settings.models_root,
         context.usecase,
         metadata,
         golden_rows(frame, context.usecase),
-        baseline=_baseline(context, frame, trained),
+        baseline=baseline.to_bytes(),
+        reference=baseline.reference_bytes(),
+        performance=performance.to_bytes() if performance is not None else b"",
     )
+    journal.remove()
     model = ModelVersion(
         usecase=context.name,
         version=0,  # given by the registry
@@ -147,12 +192,28 @@ def _train(
     return model, trained
 
 
-def _baseline(context: Context, frame: pd.DataFrame, trained: TrainedModel) -> bytes:
-    """Return what the drift of live rows is measured against: the rows that were trained on."""
-    from mlcore.drift import build_baseline, independent_blocks
-    from mlcore.training.splits import split_holdout
+def _journal(context: Context, dataset: DatasetVersion, seed: int, code: Provenance) -> SearchJournal:
+    """Return the memory of this very search: of the same rows, use case, seed and libraries."""
+    from mlcore.training.trials import SearchJournal
 
-    train, _ = split_holdout(frame, context.usecase)
-    contract = context.usecase.contract
-    blocks = independent_blocks(train, contract, context.usecase.monitoring.drift)
-    return build_baseline(train, trained.pipeline.predict(train), contract, blocks=blocks).to_bytes()
+    facts = {"dataset": dataset.digest, "usecase": context.usecase.digest, "seed": seed, **code.to_json()}
+    name = digest_value(facts).removeprefix("sha256:")[:32]
+    return SearchJournal(context.settings.artifacts_root / "searches" / context.name / f"{name}.jsonl")
+
+
+def _for_monitoring(
+    context: Context, frame: pd.DataFrame, trained: TrainedModel
+) -> tuple[Baseline, PerformanceModel | None]:
+    """Return what live rows are compared with, and what estimates their error without labels."""
+    from mlcore.drift import model_baseline
+    from mlcore.metrics import Output, metric_named
+    from mlcore.performance import fit_performance_model
+    from mlcore.training.splits import split_holdout, target_values
+
+    usecase = context.usecase
+    train, holdout = split_holdout(frame, usecase)
+    output, truth = Output.of(trained.pipeline, holdout, frame), target_values(holdout, usecase.contract)
+    metric = metric_named(usecase.window_metric, usecase.contract.task)
+    return model_baseline(train, holdout, output, usecase), fit_performance_model(
+        holdout, truth, output, metric, usecase
+    )

@@ -10,13 +10,15 @@ from flows import _approval
 from flows._context import Context, open_context, stage
 from flows.quality import find_dataset
 from mlcore import events, registry
-from mlcore.errors import RegistryError
+from mlcore.errors import MLOpsError, RegistryError
 from mlcore.events import Event
+from mlcore.failpoints import failpoint
 from mlcore.ledger import leases
-from mlcore.ledger.records import Evaluation, Lease, ModelVersion
+from mlcore.ledger.records import DatasetVersion, Evaluation, Lease, ModelVersion, Revalidation
 
 if TYPE_CHECKING:
     from mlcore.ledger.store import Transaction
+    from mlcore.modelstore import ModelMetadata
     from mlcore.validation import EvaluationReport
 
 
@@ -24,20 +26,39 @@ _MARKS: Final = {"passed": "yes", "failed": "**no**", "not_judged": "not judged"
 
 
 @stage("validate")
-async def validate(usecase: str, model_version: int | None = None) -> str:
+async def validate(usecase: str, model_version: int | None = None, approval_id: str = "") -> str:
     """Judge a model version: promote, hold or reject, with the evidence.
 
     Args:
         usecase: Name of the use case.
         model_version: The challenger; the newest version if left out.
+        approval_id: The approval that a newer champion has superseded; filled in by the automation.
     """
     context = open_context(usecase)
-    challenger = _challenger(context, model_version)
+    if not approval_id:
+        return await _judge(context, _challenger(context, model_version))
+    verdict = "nothing to compare again"
+    with context.ledger.read() as view:
+        due = view.all(Revalidation, order_by="requested_at", usecase=context.name, state="requested")
+    for revalidation in due:
+        try:
+            verdict = await _judge(context, _challenger(context, revalidation.model_version), revalidation)
+        except MLOpsError as error:
+            # not tried for ever: the failed run is there for a person to see
+            with context.ledger.transaction() as tx:
+                tx.change(revalidation, state="failed", error=str(error), finished_at=context.now())
+            raise
+    return verdict
+
+
+async def _judge(context: Context, challenger: ModelVersion, revalidation: Revalidation | None = None) -> str:
     evaluation, report = await asyncio.to_thread(evaluate, context, challenger)
-    sentence = save(context, challenger, evaluation)
+    sentence = save(context, challenger, evaluation, revalidation=revalidation)
     context.announce()
     await context.tell(
-        sentence, f"{describe(report)}\n\nThe page with pictures: `{context.evaluation_page(evaluation.id)}`"
+        sentence,
+        f"{describe(report)}\n\nThe page with pictures: `{context.evaluation_page(evaluation.id)}`\n\n"
+        f"The model card: `{context.model_card(challenger.version)}`",
     )
     return evaluation.verdict
 
@@ -61,13 +82,15 @@ def evaluate(context: Context, challenger: ModelVersion) -> tuple[Evaluation, Ev
         )
     dataset = find_dataset(context, challenger.dataset_version)
     frame = context.datasets.read(dataset.uri, dataset.table_version).to_pandas()
-    _, holdout = split_holdout(frame, context.usecase)
+    train, holdout = split_holdout(frame, context.usecase)
+    model = load_model(challenger.uri, challenger.digest)
     report = judge(
-        load_model(challenger.uri, challenger.digest),
+        model,
         load_model(champion.uri, champion.digest) if champion else None,
         holdout,
         context.usecase,
         rng=np.random.default_rng(challenger.seed),
+        train=train,
     )
     evaluation = Evaluation(
         id=str(uuid.uuid4()),
@@ -80,7 +103,9 @@ def evaluate(context: Context, challenger: ModelVersion) -> tuple[Evaluation, Ev
         report=report.to_json(),
         created_at=context.now(),
     )
+    failpoint("evaluation.before-page")
     _write_page(context, challenger, evaluation, report)
+    _write_card(context, challenger, model.metadata, dataset, evaluation, report)
     return evaluation, report
 
 
@@ -104,16 +129,54 @@ def _write_page(context: Context, challenger: ModelVersion, evaluation: Evaluati
             higher_is_better=metric.higher_is_better,
             holdout=challenger.metrics["holdout"].get(metric.name),
         ),
+        learning_curve=[tuple(step) for step in challenger.metrics.get("learning_curve", ())],
     )
     write_evaluation_page(report, facts, context.evaluation_page(evaluation.id))
 
 
-def save(context: Context, challenger: ModelVersion, evaluation: Evaluation, lease: Lease | None = None) -> str:
+def _write_card(
+    context: Context,
+    challenger: ModelVersion,
+    metadata: ModelMetadata,
+    dataset: DatasetVersion,
+    evaluation: Evaluation,
+    report: EvaluationReport,
+) -> None:
+    from mlcore.report.card import CardFacts, write_model_card
+
+    facts = CardFacts(
+        version=challenger.version,
+        digest=challenger.digest,
+        cause=challenger.cause,
+        created_at=challenger.created_at,
+        dataset_rows=dataset.rows,
+        dataset_from=dataset.time_from,
+        dataset_to=dataset.time_to,
+        dataset_source=dataset.source,
+        champion_version=evaluation.champion_version,
+    )
+    write_model_card(context.usecase, metadata, report, facts, context.model_card(challenger.version))
+
+
+def save(
+    context: Context,
+    challenger: ModelVersion,
+    evaluation: Evaluation,
+    lease: Lease | None = None,
+    revalidation: Revalidation | None = None,
+) -> str:
     """Write the verdict, what follows from it and its announcement in one transaction; return what to say."""
+    failpoint("evaluation.before-save")
     with context.ledger.transaction() as tx:
         if lease is not None:
             leases.require(tx, lease, context.now())
+        if revalidation is not None:
+            asked = tx.get(Revalidation, approval_id=revalidation.approval_id)
+            if asked is None or asked.state != "requested":
+                return f"Version {challenger.version} was compared again by another run already."
         tx.add(evaluation)
+        failpoint("evaluation.after-verdict")
+        _approval.replace(tx, evaluation, context.now())
         tx.audit(
             usecase=context.name,
             actor=context.actor,
@@ -138,10 +201,14 @@ def describe(report: EvaluationReport) -> str:
 def _follow_up(tx: Transaction, context: Context, challenger: ModelVersion, evaluation: Evaluation) -> str:
     verdict, approval = evaluation.verdict, "not-needed"
     sentence = f"{verdict}: {evaluation.sentence}"
-    if verdict == "promote" and context.usecase.approval.is_required(challenger.cause):  # type: ignore[arg-type]
+    if verdict == "promote" and _approval.is_needed(tx, context.usecase, challenger, evaluation):
         _approval.request(tx, context.usecase, challenger, evaluation, context.now())
         approval = "needed"
         sentence += " It waits for a person's approval."
+    for revalidation in tx.all(Revalidation, usecase=context.name, model_version=challenger.version, state="requested"):
+        tx.change(revalidation, state="done", evaluation_id=evaluation.id, finished_at=context.now())
+    # the champion may have changed while the models were compared
+    _approval.close_all_over(tx, context.name, context.now())
     if verdict != "reject":
         registry.challenge(
             tx, context.name, challenger.version, actor=context.actor, reason=sentence, now=context.now()

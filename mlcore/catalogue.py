@@ -26,7 +26,7 @@ class CatalogueEntry:
 
 def catalogue(usecases: Iterable[UseCase]) -> list[CatalogueEntry]:
     """Return the entries of all use cases, raw before generated, in the order of their contracts."""
-    from mlcore.training.naming import generated_names
+    from mlcore.policy.naming import generated_names, generated_types
 
     found = []
     for usecase in usecases:
@@ -44,9 +44,10 @@ def catalogue(usecases: Iterable[UseCase]) -> list[CatalogueEntry]:
                 )
             )
         for step in usecase.training.features:
-            for name in generated_names(step, usecase.contract):
-                told = f"{step.kind} of {', '.join(step.columns)}"
+            told = f"{step.kind} of {', '.join(step.columns)}" + (f" by {', '.join(step.by)}" if step.by else "")
+            names, kinds = generated_names(step, usecase.contract), generated_types(step, usecase.contract)
+            for name, kind in zip(names, kinds, strict=True):
                 found.append(
-                    CatalogueEntry(usecase.name, name, "generated", "number", "feature", "", told, usecase.owner.email)
+                    CatalogueEntry(usecase.name, name, "generated", kind, "feature", "", told, usecase.owner.email)
                 )
     return found

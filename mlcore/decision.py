@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from mlcore.policy.retraining import RetrainingPolicy
 
 Action = Literal["retrain", "fix_data", "watch", "nothing", "wait"]
+#: What holds back a retraining that is wanted.
+Limit = Literal["already running", "cool-down", "budget spent"]
 HARM: Final = ("harmful_shift", "concept_change")
 #: Causes in which the world, not the data, has moved.
-DRIFT: Final = (*HARM, "harmless_shift")
+DRIFT: Final = (*HARM, "estimated_harm", "harmless_shift")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,14 @@ class History:
         Causes of the windows of the same cadence judged before under this champion, newest first.
     retrainings : tuple of datetime
         When retrainings were started, in any order.
+    is_running : bool, default=False
+        Whether one was asked for that is not done.
     """
 
     has_champion: bool
     earlier_causes: tuple[str, ...] = ()
     retrainings: tuple[datetime, ...] = ()
+    is_running: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +86,15 @@ class Decision:
     would_change : str
         What would have led to another action.
     evidence : mapping
+    limit : {"already running", "cool-down", "budget spent"}, optional
+        What held back a retraining that the subject alone would have led to.
     """
 
     action: Action
     sentence: str
     would_change: str
     evidence: Mapping[str, Any]
+    limit: Limit | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for the ledger."""
@@ -116,6 +124,15 @@ def decide(subject: Subject, history: History, policy: RetrainingPolicy, now: da
     )
     if wanted.action != "retrain" or not history.has_champion:
         return wanted
+    if history.is_running and isinstance(subject, WindowSubject):
+        # the windows after it tell whether it helped; new data is not seen by what runs already, and waits its turn
+        return Decision(
+            "wait",
+            f"A retraining is asked for already and not done. {wanted.sentence}",
+            "Its end.",
+            wanted.evidence,
+            "already running",
+        )
     return _within_limits(wanted, history, policy, now)
 
 
@@ -151,9 +168,16 @@ def _about_window(subject: WindowSubject, history: History, policy: RetrainingPo
         return Decision("fix_data", f"Fix the data, do not retrain. {diagnosis.sentence}", "Sound data.", evidence)
     if diagnosis.cause == "too_little_data":
         return Decision("wait", f"Wait for data. {diagnosis.sentence}", "More rows or more labels.", evidence)
+    if diagnosis.cause == "estimated_harm":
+        return Decision(
+            "watch",
+            f"Keep watching, and bring labels. {diagnosis.sentence}",
+            "Labels that prove harm, or monitoring.performance.estimated_harm: counts",
+            evidence,
+        )
     if diagnosis.cause == "harmless_shift":
         return Decision("watch", f"Keep watching. {diagnosis.sentence}", "An error that grows.", evidence)
-    if diagnosis.cause == "healthy":
+    if diagnosis.cause in ("season", "healthy"):
         return Decision("nothing", f"Nothing to do. {diagnosis.sentence}", "An error that grows.", evidence)
     if harmed < policy.harmed_windows:
         return Decision(
@@ -190,6 +214,7 @@ def _within_limits(wanted: Decision, history: History, policy: RetrainingPolicy,
             f"{_words(left.total_seconds())}. {wanted.sentence}",
             "The end of the cool-down.",
             wanted.evidence,
+            "cool-down",
         )
     spent = sum(age < policy.budget_period for age in ages)
     if spent >= policy.budget:
@@ -199,6 +224,7 @@ def _within_limits(wanted: Decision, history: History, policy: RetrainingPolicy,
             f"{wanted.sentence}",
             "A larger budget, or time.",
             wanted.evidence,
+            "budget spent",
         )
     return wanted
 

@@ -52,8 +52,16 @@ def _rebuild(kind: type[MLOpsError], message: str, subject: str, expected: str, 
     return kind(message, subject=subject, expected=expected, got=got, remedy=remedy)
 
 
+class CanonicalError(MLOpsError):
+    """A value cannot be serialised so that every reader sees the same."""
+
+
 class UseCaseError(MLOpsError):
     """A usecase.yaml is missing, malformed, or says something impossible."""
+
+
+class OwnCodeError(MLOpsError):
+    """A use case's own code is missing, is not what the model was trained with, or does not what it must."""
 
 
 class ContractError(MLOpsError):
@@ -92,6 +100,10 @@ class LedgerError(MLOpsError):
     """The ledger cannot be opened, read or written."""
 
 
+class NewerLedgerError(LedgerError):
+    """The ledger was made by newer code; this code leaves it alone."""
+
+
 class LeaseHeldError(LedgerError):
     """Another live run holds the lease; try again when it is done."""
 
@@ -126,6 +138,14 @@ class DeploymentError(MLOpsError):
 
 class ServerError(MLOpsError):
     """The Prefect server or the service host does not answer, or refuses."""
+
+
+class RefusedError(ServerError):
+    """The Prefect server refuses what it was given, and will however often it is asked."""
+
+
+class StorageError(MLOpsError):
+    """A disk is full or broken, or a file may not be written; what was committed before stands."""
 
 
 class SettingsError(MLOpsError):

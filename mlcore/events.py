@@ -21,6 +21,8 @@ MODEL_TRAINED: Final = "ml.model.trained"
 MODEL_VALIDATED: Final = "ml.model.validated"
 MODEL_REJECTED: Final = "ml.model.rejected"
 APPROVAL_REQUESTED: Final = "ml.approval.requested"
+APPROVAL_REMINDED: Final = "ml.approval.reminded"
+APPROVAL_SUPERSEDED: Final = "ml.approval.superseded"
 APPROVAL_GRANTED: Final = "ml.approval.granted"
 APPROVAL_DENIED: Final = "ml.approval.denied"
 MODEL_PROMOTED: Final = "ml.model.promoted"
@@ -43,6 +45,8 @@ PAYLOAD_KEYS: Final[Mapping[str, frozenset[str]]] = {
     MODEL_VALIDATED: frozenset({"model_version", "evaluation_id"}),
     MODEL_REJECTED: frozenset({"model_version", "evaluation_id"}),
     APPROVAL_REQUESTED: frozenset({"approval_id"}),
+    APPROVAL_REMINDED: frozenset({"approval_id", "model_version"}),
+    APPROVAL_SUPERSEDED: frozenset({"approval_id", "model_version"}),
     APPROVAL_GRANTED: frozenset({"approval_id", "model_version"}),
     APPROVAL_DENIED: frozenset({"approval_id", "model_version"}),
     MODEL_PROMOTED: frozenset({"model_version"}),

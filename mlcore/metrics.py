@@ -36,11 +36,21 @@ class Output:
     classes: Array | None = None
 
     @classmethod
-    def of(cls, model: Any, frame: Any) -> Output:
+    def of(cls, model: Any, frame: Any, history: Any = None) -> Output:
         """Ask `model` about the rows of `frame`.
 
         A classifier without probabilities is taken at its word: 1 for the label it gives.
+
+        Parameters
+        ----------
+        model : Pipeline or estimator
+        frame : DataFrame
+        history : DataFrame, optional
+            Rows to look back at, for models with lags or rolling statistics; other models cost nothing for it. For
+            each row only strictly earlier ones are looked at, so a whole table may be given.
         """
+        if history is not None and hasattr(model, "steps") and getattr(model[0], "looks_back", False):
+            frame, model = model[0].transform(frame, history), model[1:]
         if not hasattr(model, "classes_"):
             return cls(np.asarray(model.predict(frame), dtype=float))
         classes = np.asarray(model.classes_)
@@ -49,6 +59,11 @@ class Output:
             return cls(classes[probabilities.argmax(axis=1)], probabilities, classes)
         labels = np.asarray(model.predict(frame))
         return cls(labels, (labels[:, None] == classes).astype(float), classes)
+
+    @property
+    def confidence(self) -> Array | None:
+        """Probability of the label given, shape (n_rows,); None for regression."""
+        return None if self.probabilities is None else self.probabilities.max(axis=1)
 
     def take(self, rows: Array) -> Output:
         """Return the answers for `rows`, a mask or positions."""

@@ -9,14 +9,21 @@ from typing import TYPE_CHECKING
 from mlcore import events
 from mlcore.errors import RegistryError, StalePromotionError
 from mlcore.events import Event
-from mlcore.ledger.records import Alias, AliasChange, ModelVersion
+from mlcore.failpoints import failpoint
+from mlcore.ledger.records import Alias, AliasChange, AuditEntry, ModelVersion
 
 if TYPE_CHECKING:
     from mlcore.ledger.store import Transaction, View
 
 
-def register(tx: Transaction, model: ModelVersion, now: datetime) -> ModelVersion:
-    """Give `model` the next version of its use case and keep it; it never changes afterwards."""
+def register(tx: Transaction, model: ModelVersion, now: datetime, *, started_by: str = "") -> ModelVersion:
+    """Give `model` the next version of its use case and keep it; it never changes afterwards.
+
+    Parameters
+    ----------
+    started_by : str, default=""
+        The person who started its training, kept in the audit trail; empty where no person did, or nobody said.
+    """
     model = replace(model, version=tx.next_version(ModelVersion, model.usecase))
     tx.add(model)
     tx.audit(
@@ -32,8 +39,16 @@ def register(tx: Transaction, model: ModelVersion, now: datetime) -> ModelVersio
         seed=model.seed,
         cause=model.cause,
         cause_key=model.cause_key,
+        started_by=started_by,
     )
     return model
+
+
+def starter(view: View, model: ModelVersion) -> str:
+    """Return the person who started the training of `model`; empty where no person did, or nobody said."""
+    subject = f"{model.usecase}/model/{model.version}"
+    entry = view.first(AuditEntry, usecase=model.usecase, action="model.registered", subject=subject)
+    return str(entry.facts.get("started_by", "")) if entry is not None else ""
 
 
 def alias(view: View, usecase: str, name: str) -> Alias | None:
@@ -77,6 +92,7 @@ def promote(
             remedy="Compare with today's champion first.",
         )
     champion = _set(tx, usecase, "champion", version, actor=actor, reason=reason, now=now)
+    failpoint("promotion.after-alias")
     if current is not None:
         _set(tx, usecase, "previous", current.version, actor=actor, reason=reason, now=now)
     tx.audit(

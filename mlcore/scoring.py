@@ -48,7 +48,8 @@ def score_file(
 
     The rows are read, scored, captured and written in parts. A part that is written is not scored again after a kill;
     the file appears under its name only when it is whole. Row ids are those of the work, not of the attempt, so a
-    row captured twice over a kill counts once.
+    row captured twice over a kill counts once. A model with lags or rolling statistics looks back at the rows of
+    earlier parts too, so that a file in the order of time is answered the same however it is cut.
 
     Parameters
     ----------
@@ -76,15 +77,18 @@ def score_file(
     parts.mkdir(parents=True, exist_ok=True)
     request = _same_work(parts / "work.json", work)
     rows = count = resumed = 0
+    earlier: pd.DataFrame | None = None
     for number, batch in enumerate(_batches(source, batch_rows, model.contract)):
         part = parts / f"{number:06d}.parquet"
         if part.is_file():
             resumed += 1
         else:
-            attempt = _Attempt(model, source, model_version, request, first_row=rows)
+            attempt = _Attempt(model, source, model_version, request, first_row=rows, earlier=earlier)
             unfinished = part.with_suffix(".new")
             parquet.write_table(attempt.score(batch, spool), unfinished)
             unfinished.rename(part)
+        if model.usecase.training.looks_back:
+            earlier = _with_newest(earlier, _frame(_inputs(batch, model.contract, source), model.contract), model)
         rows, count = rows + batch.num_rows, count + 1
     if rows == 0:
         raise IngestError("the table is empty", subject=source, expected="at least one row")
@@ -102,6 +106,7 @@ class _Attempt:
     model_version: int
     request: str
     first_row: int
+    earlier: pd.DataFrame | None
 
     def score(self, batch: pa.Table, spool: Spool | None) -> pa.Table:
         """Return `batch` with the answers; they are in the spool, on disk, when this returns."""
@@ -110,7 +115,7 @@ class _Attempt:
         received = datetime.now(UTC)
         contract = self.model.contract
         inputs = _inputs(batch, contract, self.source)
-        output = self.model.output(_frame(inputs, contract))
+        output = self.model.output(_frame(inputs, contract), self.earlier)
         ids = [f"{self.request}-{self.first_row + number}" for number in range(batch.num_rows)]
         values = output.values.tolist()
         if spool is not None:
@@ -199,6 +204,15 @@ def _frame(inputs: pa.Table, contract: DataContract) -> pd.DataFrame:
     frame = inputs.to_pandas()
     numbers = [column.name for column in contract.inputs if column.is_numeric]
     return frame.astype(dict.fromkeys(numbers, "float64"))
+
+
+def _with_newest(earlier: pd.DataFrame | None, frame: pd.DataFrame, model: LoadedModel) -> pd.DataFrame:
+    """Return of both what later rows look back at."""
+    import pandas as pd
+
+    both = frame if earlier is None else pd.concat([earlier, frame], ignore_index=True)
+    kept: pd.DataFrame = model.pipeline[0].newest(both)
+    return kept
 
 
 def _join(parts: list[Path], destination: Path) -> None:

@@ -13,9 +13,11 @@ from pydantic import Field, ValidationError, model_validator
 from mlcore.canonical import digest_value
 from mlcore.contract import DataContract, Frozen, Name
 from mlcore.errors import UseCaseError
+from mlcore.owncode import FILE, defined_functions, find_code
 from mlcore.policy.approval import ApprovalPolicy
 from mlcore.policy.cleaning import CleaningPolicy
 from mlcore.policy.monitoring import MonitoringPolicy
+from mlcore.policy.naming import feature_names
 from mlcore.policy.retraining import RetrainingPolicy
 from mlcore.policy.serving import ServingPolicy
 from mlcore.policy.training import TrainingPolicy
@@ -72,7 +74,18 @@ class UseCase(Frozen):
         yield from (("training.exclude", name) for name in self.training.exclude)
         yield from (("validation.slices", rule.column) for rule in self.validation.slices)
         yield from (("validation.fairness", rule.column) for rule in self.validation.fairness)
+        yield from (("validation.leaks.allow", name) for name in self.validation.leaks.allow)
         yield from (("validation.invariances", rule.column) for rule in self.validation.invariances)
+
+    @property
+    def gate_metric(self) -> str:
+        """Name of the metric that the gate judges by: the validation's, or the search's."""
+        return self.validation.metric or self.training.search.metric
+
+    @property
+    def window_metric(self) -> str:
+        """Name of the metric that windows are judged by: the monitoring's, or the gate's."""
+        return self.monitoring.performance.metric or self.gate_metric
 
     @property
     def digest(self) -> str:
@@ -93,6 +106,8 @@ def load_usecase(folder: Path) -> UseCase:
     UseCaseError
         If the file is missing, is not YAML, or holds an unknown key or a bad value; the message names
         the file, the key, what was expected and what was found.
+    OwnCodeError
+        If features are made by own functions and the folder's ``features.py`` is not Python.
     """
     path = folder / FILE_NAME
     if not path.is_file():
@@ -112,7 +127,29 @@ def load_usecase(folder: Path) -> UseCase:
             got=usecase.name,
             remedy="Rename one of the two.",
         )
-    return usecase
+    return _with_code(usecase, folder)
+
+
+def _with_code(usecase: UseCase, folder: Path) -> UseCase:
+    """Write the digest of the folder's own code into the steps that use it, so that it goes wherever they go."""
+    if not any(step.kind == "own" for step in usecase.training.features):
+        return usecase
+    subject, current = f"{folder / FILE_NAME}: training.features: own", find_code(folder)
+    if not current:
+        raise UseCaseError("own code is missing", subject=subject, expected=f"a file {FILE} beside it", got="none")
+    steps = []
+    for step in usecase.training.features:
+        if step.function is None:
+            steps.append(step)
+            continue
+        code = step.code or current
+        known = defined_functions(code)
+        if step.function not in known:
+            expected = f"a function of {FILE}, of {', '.join(known) or 'none'}"
+            raise UseCaseError("no such function", subject=subject, expected=expected, got=step.function)
+        steps.append(step.model_copy(update={"code": code}))
+    training = usecase.training.model_copy(update={"features": tuple(steps)})
+    return usecase.model_copy(update={"training": training})
 
 
 def list_usecases(root: Path) -> list[str]:
@@ -126,11 +163,11 @@ def parse_usecase(data: Any, *, source: str) -> UseCase:
     Raises
     ------
     UseCaseError
-        Naming up to five keys that are unknown or have bad values.
+        Naming up to five keys that are unknown or have bad values, or the first feature that cannot be made.
     """
     try:
         # JSON mode: strict about values, yet lists are tuples and ISO 8601 durations are timedeltas.
-        return UseCase.model_validate_json(json.dumps(data, default=str))
+        usecase = UseCase.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
         raise UseCaseError(
             "the use case cannot be understood",
@@ -138,6 +175,17 @@ def parse_usecase(data: Any, *, source: str) -> UseCase:
             got="; ".join(_describe(problem) for problem in error.errors()[:5]),
             remedy="The keys and their values are documented in docs/usecase.md and usecases/usecase.schema.json.",
         ) from None
+    try:
+        feature_names(usecase.training, usecase.contract)
+    except UseCaseError as error:
+        raise UseCaseError(
+            error.message,
+            subject=f"{source}: {error.subject}",
+            expected=error.expected,
+            got=error.got,
+            remedy=error.remedy,
+        ) from None
+    return usecase
 
 
 def _describe(problem: Any) -> str:

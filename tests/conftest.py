@@ -48,6 +48,26 @@ def bikeshare_frame(bikeshare_table) -> pd.DataFrame:
     return bikeshare_table.to_pandas()
 
 
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """The bucket `models` of a server that speaks S3, where every part of the library looks for it; its address."""
+    import httpx
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        url = "http://{}:{}".format(*server.get_host_and_port())
+        patch.setenv("AWS_ENDPOINT_URL", url)
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        patch.setenv("AWS_REGION", "us-east-1")
+        patch.setenv("AWS_ALLOW_HTTP", "true")
+        assert httpx.put(f"{url}/models").is_success
+        yield url
+    server.stop()
+
+
 @pytest.fixture
 def now() -> datetime:
     """A fixed moment."""

@@ -6,14 +6,14 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
 from mlcore.errors import MLOpsError
 
 app = App(name="mlops", help="Operate tabular models: from announced data to a monitored service, and back.")
-approvals = Parameter(help="The approval's id; the newest pending one if left out.")
+approvals = Parameter(help="The approval's id; may be left out where one waits.")
 
 
 @Parameter(name="*")
@@ -79,7 +79,7 @@ def init(
     owner
         E-mail address of who answers for the model.
     """
-    from flows._cli.verbs import init as run
+    from flows._cli.runs import init as run
 
     output.say(*run(source, name=name, target=target, time=time or None, owner=owner))
 
@@ -87,7 +87,7 @@ def init(
 @app.command
 def publish(usecase: str, uri: str, *, output: Output = Output()) -> None:
     """Publish a file as a dataset version, on the server, and wait for the outcome."""
-    from flows._cli.verbs import run_deployment
+    from flows._cli.runs import run_deployment
 
     output.say(*run_deployment("publish-dataset", usecase=usecase, uri=_absolute(uri)))
 
@@ -95,7 +95,7 @@ def publish(usecase: str, uri: str, *, output: Output = Output()) -> None:
 @app.command
 def score(usecase: str, source: str, destination: str, *, output: Output = Output()) -> None:
     """Score a file through the champion, on the server, and wait for the outcome."""
-    from flows._cli.verbs import run_deployment
+    from flows._cli.runs import run_deployment
 
     output.say(
         *run_deployment("score-batch", usecase=usecase, source=_absolute(source), destination=_absolute(destination))
@@ -105,23 +105,57 @@ def score(usecase: str, source: str, destination: str, *, output: Output = Outpu
 @app.command
 def rollback(usecase: str, reason: str, *, actor: str = "", output: Output = Output()) -> None:
     """Put the previous champion back into service."""
-    from flows._cli.verbs import run_deployment
+    from flows._cli.runs import run_deployment
 
     output.say(*run_deployment("rollback", usecase=usecase, reason=reason, actor=actor))
 
 
 @app.command
-def backtest(usecase: str, *, data: str = "", output: Output = Output()) -> None:
-    """Replay past data through the loop and compare retraining policies; needs no server."""
-    from flows._cli.verbs import backtest as run
+def backtest(
+    usecase: str,
+    *,
+    data: str = "",
+    period: Literal["hour", "day", "week", "month"] | None = None,
+    initial: int | None = None,
+    every: int = 4,
+    gate: bool = True,
+    search: Literal["once", "always"] = "once",
+    settings: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+    grid: Path | None = None,
+    output: Output = Output(),
+) -> None:
+    """Replay past data through the loop and compare retraining policies; needs no server.
 
-    output.say(*run(usecase, data))
+    Parameters
+    ----------
+    data
+        The past as a CSV or Parquet file; by default the newest dataset version.
+    period
+        Replay in windows of this length instead of the cadence's.
+    initial
+        Windows that the first model is trained on; by default a fifth of them.
+    every
+        After so many windows the periodic strategy retrains.
+    gate
+        Whether a new model must pass the gate.
+    search
+        Whether to search for the first model only, or for every one.
+    settings
+        A further policy to compare, as retraining.cooldown=P7D; may be given several times.
+    grid
+        A YAML file of such keys, each with a list of values.
+    """
+    from flows._cli.backtest import backtest as run
+    from mlcore.backtest import Options
+
+    options = Options(period=period, initial_windows=initial, every_windows=every, gate=gate, search=search)
+    output.say(*run(usecase, data, options, settings, grid))
 
 
 @app.command
 def status(usecase: str = "", *, output: Output = Output()) -> None:
     """Show champions, services, windows, decisions, what waits for a person and what is stuck."""
-    from flows._cli.verbs import status as run
+    from flows._cli.status import status as run
 
     output.say(*run(usecase))
 
@@ -129,15 +163,34 @@ def status(usecase: str = "", *, output: Output = Output()) -> None:
 @app.command
 def models(usecase: str, version: int | None = None, *, output: Output = Output()) -> None:
     """List model versions with their aliases, or show one."""
-    from flows._cli.verbs import models as run
+    from flows._cli.models import models as run
 
     output.say(*run(usecase, version))
 
 
 @app.command
+def reproduce(model: str, *, search: bool = False, output: Output = Output()) -> None:
+    """Train a registered model again and prove its digest equal; exit 1 if it is another.
+
+    Parameters
+    ----------
+    model
+        A model's digest, use case/version such as bikeshare/3, or a use case for its newest version.
+    search
+        Search again, too, instead of fitting the registered winner.
+    """
+    from flows._cli.models import reproduce as run
+
+    facts, text = run(model, search=search)
+    output.say(facts, text)
+    if not facts["is_same"]:
+        sys.exit(1)
+
+
+@app.command
 def approve(approval: Annotated[str, approvals] = "", *, approver: str, reason: str, output: Output = Output()) -> None:
     """Approve the model that waits, as the form in the Prefect UI does."""
-    from flows._cli.verbs import answer
+    from flows._cli.answer import answer
 
     output.say(*answer(approval, decision="approve", approver=approver, reason=reason))
 
@@ -145,7 +198,7 @@ def approve(approval: Annotated[str, approvals] = "", *, approver: str, reason: 
 @app.command
 def reject(approval: Annotated[str, approvals] = "", *, approver: str, reason: str, output: Output = Output()) -> None:
     """Reject the model that waits."""
-    from flows._cli.verbs import answer
+    from flows._cli.answer import answer
 
     output.say(*answer(approval, decision="reject", approver=approver, reason=reason))
 
@@ -161,33 +214,109 @@ def verify(*, head: str = "", output: Output = Output()) -> None:
     Parameters
     ----------
     head
-        A head exported earlier: finds rows cut off at the end.
+        A head exported earlier (the file, or <rows>:<hash>): finds rows cut off at the end.
     """
-    from flows._cli.verbs import audit_verify
+    from flows._cli.audits import audit_verify
 
     output.say(*audit_verify(head))
 
 
 @audit.command
-def show(usecase: str = "", *, action: str = "", limit: int = 50, output: Output = Output()) -> None:
-    """Show the newest entries, oldest first."""
-    from flows._cli.verbs import audit_show
+def head(file: Path | None = None, *, output: Output = Output()) -> None:
+    """Export the head of the chain, for `verify --head`.
 
-    output.say(*audit_show(usecase, action, limit))
+    Parameters
+    ----------
+    file
+        Where to keep it: a place that whoever can write the ledger cannot.
+    """
+    from flows._cli.audits import audit_head
+
+    output.say(*audit_head(file))
+
+
+@audit.command
+def show(
+    usecase: str = "",
+    *,
+    action: str = "",
+    subject: str = "",
+    actor: str = "",
+    since: str = "",
+    until: str = "",
+    limit: int = 50,
+    output: Output = Output(),
+) -> None:
+    """Show the newest entries, oldest first.
+
+    Parameters
+    ----------
+    action
+        One action such as model.promoted, or with a dot at the end all of a kind: approval.
+    subject
+        Such as bikeshare/model/3.
+    actor
+        A person, or flow-run:<id>.
+    since, until
+        Days or times, UTC.
+    limit
+        How many at most.
+    """
+    from flows._cli.audits import Filter, audit_show
+
+    output.say(*audit_show(Filter(usecase, action, subject, actor, since, until), limit))
 
 
 @app.command
-def trace(identifier: str, *, output: Output = Output()) -> None:
-    """Show everything behind a prediction, model, dataset, run, window or event id."""
-    from flows._cli.verbs import trace as run
+def erase(usecase: str, *row_ids: str, reason: str, actor: str = "", output: Output = Output()) -> None:
+    """Remove captured rows, by the ids that /predict answered, for good and on the record.
 
-    output.say(*run(identifier))
+    Parameters
+    ----------
+    row_ids
+        One or more; where one of them is not known, none is removed.
+    reason
+        Why, for the audit trail.
+    actor
+        Who asks; the account on this machine if left out.
+    """
+    from flows._cli.erase import erase as run
+
+    output.say(*run(usecase, row_ids, reason=reason, actor=actor))
+
+
+@app.command
+def trace(identifier: str, *, html: Path | None = None, output: Output = Output()) -> None:
+    """Show everything behind an id, and everything that came of it, as a tree.
+
+    Parameters
+    ----------
+    identifier
+        Of a prediction, run, event, window, approval, evaluation, decision, Bento or deployment;
+        or use case/model/version, or use case/dataset/version.
+    html
+        Draw it on a page that needs nothing else.
+    """
+    from flows._cli.trace import trace as run
+
+    output.say(*run(identifier, html))
+
+
+@app.command
+def alerts(*, output: Output = Output()) -> None:
+    """Set the server's alerts to the notification blocks of `owner.notify`; exit 1 if a block is missing."""
+    from flows._cli.status import alerts as run
+
+    facts, text = run()
+    output.say(facts, text)
+    if facts["missing"]:
+        sys.exit(1)
 
 
 @app.command
 def doctor(*, output: Output = Output()) -> None:
     """Check this installation: settings, use cases, ledger, server, host; exit 1 if something is wrong."""
-    from flows._cli.verbs import doctor as run
+    from flows._cli.status import doctor as run
 
     facts, text = run()
     output.say(facts, text)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from flows._cli.alerts import apply_alerts
+from flows._cli.alerts import apply_alerts, blocks_of
 from flows._server import Server
 from flows.settings import settings
 from mlcore.errors import MLOpsError, ServerError
@@ -16,8 +16,8 @@ PROJECT = Path(__file__).parent.parent.parent
 POOL = "mlops"
 
 
-def apply() -> None:
-    """Create the work pool, the deployments with their triggers, and the alerts.
+def apply() -> list[str]:
+    """Create the work pool, the deployments with their triggers, and the alerts; return which blocks are missing.
 
     Raises
     ------
@@ -37,12 +37,12 @@ def apply() -> None:
     if done.returncode:
         raise ServerError("prefect.yaml was refused", subject="prefect deploy --all", got=done.stdout[-1500:].strip())
     usecases = [load_usecase(here.usecases / name) for name in list_usecases(here.usecases)]
-    everywhere = tuple(block.strip() for block in here.notify.split(",") if block.strip())
-    apply_alerts(server, usecases, everywhere)
+    return apply_alerts(server, usecases, blocks_of(here.notify))[1]
 
 
 if __name__ == "__main__":
     try:
-        apply()
+        for sentence in apply():
+            print(sentence)  # noqa: T201
     except MLOpsError as problem:
         sys.exit(str(problem))

@@ -70,7 +70,14 @@ class Stack:
     @property
     def server(self) -> Server:
         """A client of the Prefect server."""
-        return Server(self.api_url, self.environment.get("PREFECT_API_AUTH_STRING", ""))
+        return Server(self.api_url, self._auth)
+
+    @property
+    def _auth(self) -> str:
+        """The credential of the server: who starts an authenticated one is its client, too."""
+        names = ("PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING")
+        given = (source.get(name) for source in (self.environment, os.environ) for name in names)
+        return next((value for value in given if value), "")
 
     @property
     def variables(self) -> dict[str, str]:
@@ -89,6 +96,8 @@ class Stack:
             "PREFECT_SERVER_EVENTS_MAXIMUM_RELATED_RESOURCES": "100",
             # in-memory leases would be lost with a server restart, and the runs that hold them killed
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+            # an event is listed before the run that it wakes looks for it; by default it may take five seconds
+            "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "0.5",
             "PREFECT_WORKER_QUERY_SECONDS": "1",
             "PREFECT_CLIENT_RETRY_EXTRA_CODES": "503",
             "PREFECT_CLIENT_MAX_RETRIES": "8",
@@ -96,6 +105,7 @@ class Stack:
             "DO_NOT_TRACK": "1",
             # two cores: the pools of BLAS and OpenMP in several processes at once only fight
             "OMP_NUM_THREADS": "1",
+            **({"PREFECT_API_AUTH_STRING": self._auth} if self._auth else {}),
             **self.environment,
         }
 
@@ -151,9 +161,7 @@ class Stack:
                     remedy=f"Stop what listens there, or choose another with {variable}.",
                 )
         self.progress("starting the Prefect server")
-        self._spawn(
-            "server", "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.server_port)
-        )
+        self._spawn("server", "-m", "flows._cli.server", "--host", "127.0.0.1", "--port", str(self.server_port))
         state = self.home.resolve() / "host"
         self._spawn("host", "-m", "bentos.host", "--port", str(self.host_port), "--state-dir", str(state))
         self._wait_for("server", self.server.healthy)

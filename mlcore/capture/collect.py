@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from mlcore.capture.records import PREDICTION
 from mlcore.capture.segments import Segment, load_segment, sealed_segments
+from mlcore.failpoints import failpoint
 
 if TYPE_CHECKING:
     from mlcore.capture.store import CaptureStore
@@ -44,9 +45,11 @@ def collect(spool: Path, store: CaptureStore) -> CollectReport:
         for group in _groups(sealed_segments(spool)):
             loaded = [load_segment(path) for path in group]
             refused = store.append({segment.name: segment.records for segment in loaded})
+            failpoint("capture.after-append")
             for path, segment in zip(group, loaded, strict=True):
                 bad = refused.get(segment.name, [])
                 _keep_unreadable(spool, segment, bad)
+                failpoint("capture.before-remove")
                 path.unlink()
                 rows = sum(record["kind"] == PREDICTION for record in segment.records)
                 bad_rows = sum(record["kind"] == PREDICTION for record in bad)

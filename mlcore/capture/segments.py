@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from mlcore.failpoints import failpoint
+
 OPEN: Final = ".open"
 SEALED: Final = ".sealed"
 
@@ -42,6 +44,7 @@ class SegmentWriter:
 
     def write(self, lines: list[bytes]) -> None:
         """Append lines of `encode`; they are on disk when this returns."""
+        failpoint("segment.before-write")
         self._file.write(b"".join(lines))
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -50,8 +53,10 @@ class SegmentWriter:
     def seal(self) -> str:
         """Make it readable under its final name; return the segment's name."""
         sealed = self._path.with_suffix(SEALED)
+        failpoint("segment.before-seal")
         self._path.rename(sealed)
         self._file.close()
+        failpoint("segment.after-seal")
         return sealed.stem
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mlcore.capture.records import PREDICTION, label_schema, prediction_schema
 from mlcore.errors import CaptureError
+from mlcore.failpoints import failpoint
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +36,15 @@ class Prediction:
     received_at: datetime
     prediction: Any
     label: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """How many rows a model version has answered, how many of them have a label, and when the last one came."""
+
+    rows: int
+    labelled: int
+    last_at: datetime
 
 
 class CaptureStore:
@@ -125,6 +135,36 @@ class CaptureStore:
             None if label is None or label != label else _plain(label),  # noqa: PLR0124 (NaN is not equal to itself)
         )
 
+    def answered(self, model_version: int) -> Answered | None:
+        """Return how many rows a model version has answered, None where none was captured."""
+        import pyarrow.dataset as ds
+
+        rows = self._joined(["row_id", "received_at"], ds.field("model_version") == model_version)
+        if rows.empty:
+            return None
+        return Answered(len(rows), int(rows[self._target].notna().sum()), rows["received_at"].max().to_pydatetime())
+
+    def state(self) -> tuple[int | None, int | None]:
+        """Return the versions of both tables, None before the first: the same as before, nothing has changed."""
+        tables = (self._open(name) for name in (ROWS, LABELS))
+        rows, labels = (None if table is None else table.version() for table in tables)
+        return rows, labels
+
+    def known(self, row_ids: Sequence[str]) -> set[str]:
+        """Return which of `row_ids` a row or a label is kept of."""
+        import pyarrow as pa
+        import pyarrow.dataset as ds
+
+        condition = ds.field("row_id").isin(pa.array(list(row_ids), pa.string()))
+        kept = (
+            self._read(name, schema, ["row_id"], condition)["row_id"]
+            for name, schema in (
+                (ROWS, prediction_schema(self._contract)),
+                (LABELS, label_schema(self._contract)),
+            )
+        )
+        return {row_id for ids in kept for row_id in ids}
+
     def erase(self, row_ids: Sequence[str]) -> int:
         """Remove rows and labels for good, the files of earlier table versions too; return how many rows.
 
@@ -207,6 +247,7 @@ class CaptureStore:
             if "://" not in uri:
                 Path(uri).mkdir(parents=True, exist_ok=True)
             commit = CommitProperties(app_transactions=new)
+            failpoint("capture.before-append")
             try:
                 write_deltalake(uri, pa.concat_tables(tables), mode="append", commit_properties=commit)
                 if existing is not None and len(existing.file_uris()) >= _MOST_FILES:
@@ -218,13 +259,24 @@ class CaptureStore:
         return refused
 
     def _delete(self, predicate: str) -> int:
+        from deltalake.exceptions import DeltaError
+
         deleted = 0
         for name in (ROWS, LABELS):
             table = self._open(name)
-            if table is not None:
+            if table is None:
+                continue
+            try:
                 metrics = table.delete(predicate)
-                deleted += metrics["num_deleted_rows"] or 0 if name == ROWS else 0
                 table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
+            except (DeltaError, OSError) as error:
+                raise CaptureError(
+                    "captured rows cannot be removed",
+                    subject=f"{self._base}/{name}",
+                    got=str(error)[:200],
+                    remedy="Try again: nothing is half removed that a second call does not finish.",
+                ) from error
+            deleted += metrics["num_deleted_rows"] or 0 if name == ROWS else 0
         return int(deleted)
 
     def _open(self, name: str) -> DeltaTable | None:

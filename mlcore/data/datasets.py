@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from mlcore.data.digest import table_digest
 from mlcore.errors import DatasetError
+from mlcore.failpoints import failpoint
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,6 +62,7 @@ class DatasetStore:
             return stored
         if "://" not in uri:
             Path(uri).mkdir(parents=True, exist_ok=True)
+        failpoint("datasets.before-write")
         try:
             write_deltalake(
                 uri, table, mode="error", commit_properties=CommitProperties(custom_metadata={_DIGEST: digest})

@@ -7,13 +7,14 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mlcore.data.ingest import read_raw
+from mlcore.data.ingest import plain_name, read_raw
 from mlcore.errors import IngestError, UseCaseError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _MOST_CATEGORIES: Final = 30
+_LEAST_WINDOW_ROWS: Final = 60
 _HEADER: Final = """\
 # yaml-language-server: $schema=../usecase.schema.json
 # A first draft, made by `mlops init` from {source}.
@@ -25,19 +26,29 @@ _HEADER: Final = """\
 def infer_usecase(source: str, *, name: str, target: str, time: str | None, owner: str) -> dict[str, Any]:
     """Look at a file and return a use case for it, as plain values of usecase.yaml.
 
-    Ranges are those of the data, widened by half of their span; what is missing now may be missing to twice that share.
+    Columns get plain names (lower case, digits, underscores); files may keep theirs. Ranges are those of the data,
+    widened by half of their span; what is missing now may be missing to twice that share.
 
     Raises
     ------
     IngestError
         If the file cannot be read, or has no such target or time column.
     UseCaseError
-        If the name, or a column's name, cannot be used.
+        If the name cannot be used, or two columns would have one name.
     """
     frame = _typed(read_raw(source).to_pandas())
     for wanted in filter(None, (target, time)):
         if wanted not in frame.columns:
             raise IngestError("no such column", subject=source, expected=wanted, got=", ".join(frame.columns[:20]))
+    names = [plain_name(str(column)) for column in frame.columns]
+    repeated = sorted({column for column in names if names.count(column) > 1})
+    if repeated:
+        alike = [str(column) for column in frame.columns if plain_name(str(column)) in repeated]
+        raise UseCaseError(
+            "columns would have one name", subject=source, got=", ".join(alike), remedy="Rename them apart in the file."
+        )
+    frame.columns = names
+    target, time = plain_name(target), plain_name(time) if time else None
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name):
         raise UseCaseError("this name cannot be used", expected="lower case letters, digits, underscores", got=name)
     if time is None:
@@ -68,12 +79,19 @@ def infer_usecase(source: str, *, name: str, target: str, time: str | None, owne
         "validation": {"block": "P1D"} if time else {},
         "approval": {"required": "by_cause", "causes": ["drift"], "approvers": [owner]},
         "monitoring": {
-            "windows": [
-                {"name": "weekly", "period": "week", "checks": ["quality", "drift", "performance"], "label_wait": "P7D"}
-            ]
+            "windows": [{**_cadence(frame, time), "checks": ["quality", "drift", "performance"], "label_wait": "P7D"}]
         },
         "retraining": {"cooldown": "P1D", "budget": 4, "budget_period": "P30D"},
     }
+
+
+def _cadence(frame: pd.DataFrame, time: str | None) -> dict[str, str]:
+    """Return weeks, or months where a usual week has too few rows to be judged."""
+    if time is not None and str(frame[time].dtype).startswith("datetime"):
+        days = max(1.0, (frame[time].max() - frame[time].min()).total_seconds() / 86_400)
+        if len(frame) / days * 7 < _LEAST_WINDOW_ROWS:
+            return {"name": "monthly", "period": "month"}
+    return {"name": "weekly", "period": "week"}
 
 
 def write_usecase(values: dict[str, Any], folder: Path, source: str) -> Path:
@@ -124,13 +142,6 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _column(column: pd.Series, name: str, target: str, time: str | None) -> dict[str, Any]:
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name):
-        raise UseCaseError(
-            "this column's name cannot be used",
-            expected="lower case letters, digits, underscores",
-            got=name,
-            remedy="Rename it in the file.",
-        )
     facts: dict[str, Any] = {"name": name, "type": _type(column)}
     if name in (target, time):
         facts["role"] = "target" if name == target else "time"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import re
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
@@ -78,6 +80,8 @@ def read_raw(uri: str) -> pa.Table:
 def conform(data: pa.Table | pd.DataFrame, contract: DataContract, *, source: str = "table") -> pa.Table:
     """Return `data` with exactly the contract's columns, in its order and types.
 
+    A column that the contract does not know is taken for the one that `plain_name` makes of its name.
+
     Raises
     ------
     ContractError
@@ -86,14 +90,37 @@ def conform(data: pa.Table | pd.DataFrame, contract: DataContract, *, source: st
     """
     import pyarrow as pa
 
-    names = data.column_names if isinstance(data, pa.Table) else [str(name) for name in data.columns]
+    found = data.column_names if isinstance(data, pa.Table) else [str(name) for name in data.columns]
+    names = [
+        name if name in contract.names or plain_name(name) not in contract.names else plain_name(name) for name in found
+    ]
     _check_names(names, contract, source)
+    place = {name: position for position, name in enumerate(names)}
     schema = contract.arrow_schema()
     columns = [
-        _convert(_values(data[column.name]), column, schema.field(column.name).type, source)
+        _convert(_values(_at(data, place[column.name])), column, schema.field(column.name).type, source)
         for column in contract.columns
     ]
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def plain_name(name: str) -> str:
+    """Return a column's name as contracts write it: lower case, digits and underscores, a letter first.
+
+    Examples
+    --------
+    >>> plain_name("Temp (°C)"), plain_name("T_out"), plain_name("2nd Floor"), plain_name("windSpeed")
+    ('temp_c', 't_out', 'c_2nd_floor', 'windspeed')
+    """
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    plain = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
+    return (plain if plain[:1].isalpha() else f"c_{plain}")[:63]
+
+
+def _at(data: pa.Table | pd.DataFrame, position: int) -> pa.ChunkedArray | pd.Series:
+    import pyarrow as pa
+
+    return data.column(position) if isinstance(data, pa.Table) else data.iloc[:, position]
 
 
 def _values(column: pa.ChunkedArray | pd.Series) -> pa.ChunkedArray | pa.Array:

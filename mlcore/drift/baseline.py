@@ -5,11 +5,15 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from mlcore.drift.encoding import Encoding
+from mlcore.drift.reference import MOST_BYTES, pack_reference, unpack_reference
+from mlcore.drift.sample import from_archive, occupied_hours, repeated_fraction, sample_rows
+from mlcore.drift.whole import WholeRows, is_whole, keep_rows, row_blocks
 from mlcore.errors import DriftError
 
 if TYPE_CHECKING:
@@ -20,8 +24,10 @@ if TYPE_CHECKING:
 
 FORMAT: Final = 1
 PREDICTION: Final = "prediction"
+SCORE: Final = "score"
 _MOST_VALUES: Final = 2_000  # 50 columns of float64 stay under 1 MB
 _MOST_CATEGORIES: Final = 500
+_ARRAYS: Final = ("values", "reference")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,8 @@ class NumericBaseline:
     mean, deviation : float
     longest_run : int
         Most equal values in a row, in the order of time.
+    reference : ndarray of shape (n,), optional
+        Every value, sorted; kept in a file of its own. None where it was not kept.
     """
 
     values: np.ndarray[Any, Any]
@@ -46,6 +54,22 @@ class NumericBaseline:
     mean: float
     deviation: float
     longest_run: int
+    reference: np.ndarray[Any, Any] | None = None
+
+    @property
+    def ordered(self) -> np.ndarray[Any, Any]:
+        """The values to compare with, sorted: all where they are known, otherwise the quantiles."""
+        return self.values if self.reference is None else np.asarray(self.reference, dtype=float)
+
+    @property
+    def present(self) -> int:
+        """How many of the rows have a value."""
+        return self.rows - round(self.rows * self.missing_fraction)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether `ordered` holds every value."""
+        return len(self.values) == self.present or self.reference is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +80,11 @@ class CategoryBaseline:
     rows: int
     missing_fraction: float
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether every category is known: of more than 500 the rare ones are not."""
+        return sum(self.counts.values()) == self.rows - round(self.rows * self.missing_fraction)
+
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
@@ -64,17 +93,32 @@ class Baseline:
     Parameters
     ----------
     numeric, categories : mapping of column name to baseline
-        ``prediction`` is among them.
+        ``prediction`` is among them, and for classification ``score``, the probability of the label that was given.
     rows : int
         Rows trained on.
     blocks : int
         Independent blocks among them, where the use case names a block length; otherwise the rows.
+    sample : mapping of column name to ndarray
+        Whole rows, for what relates columns to each other and to the clock; empty in files of older versions.
+    occupied : tuple of float
+        For each hour of the week the share of its occurrences that had a row.
+    repeated_fraction : float or None
+        Share of rows with the key of an earlier row; None where it is not known.
+    answer_blocks : int or None
+        Independent blocks among the rows that predictions and scores are of; None: as many as `blocks`.
+    whole : WholeRows or None
+        More of the rows, in the file beside it; None where it was not kept.
     """
 
     numeric: Mapping[str, NumericBaseline]
     categories: Mapping[str, CategoryBaseline]
     rows: int
     blocks: int
+    sample: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    occupied: tuple[float, ...] = ()
+    repeated_fraction: float | None = None
+    answer_blocks: int | None = None
+    whole: WholeRows | None = None
 
     def to_bytes(self) -> bytes:
         """Return a file's content: a NumPy archive without pickle."""
@@ -83,19 +127,35 @@ class Baseline:
             "rows": self.rows,
             "blocks": self.blocks,
             "numeric": {
-                name: {key: value for key, value in asdict(item).items() if key != "values"}
+                name: {field.name: getattr(item, field.name) for field in fields(item) if field.name not in _ARRAYS}
                 for name, item in self.numeric.items()
             },
             "categories": {name: asdict(item) for name, item in self.categories.items()},
+            "occupied": self.occupied,
+            "repeated_fraction": self.repeated_fraction,
+            "answer_blocks": self.answer_blocks,
+            "encoding": None if self.whole is None else self.whole.encoding.to_json(),
         }
         buffer = io.BytesIO()
         arrays = {f"values:{name}": item.values for name, item in self.numeric.items()}
+        arrays |= {f"sample:{name}": values for name, values in self.sample.items()}
         np.savez_compressed(buffer, facts=np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8), **arrays)
         return buffer.getvalue()
 
+    def reference_bytes(self) -> bytes:
+        """Return the content of the file beside it, with every sorted value; nothing where the quantiles are all."""
+        columns = {name: item.reference for name, item in self.numeric.items() if item.reference is not None}
+        return pack_reference(columns | (self.whole.to_columns() if self.whole is not None else {}))
+
     @classmethod
-    def from_bytes(cls, data: bytes) -> Baseline:
-        """Return what `to_bytes` wrote.
+    def from_bytes(cls, data: bytes, reference: Any = b"") -> Baseline:
+        """Return what `to_bytes` and `reference_bytes` wrote.
+
+        Parameters
+        ----------
+        data : bytes
+        reference : bytes or mmap, default=b""
+            Without it drift of large columns is measured against their quantiles.
 
         Raises
         ------
@@ -111,14 +171,39 @@ class Baseline:
                 name: NumericBaseline(values=archive[f"values:{name}"], **item)
                 for name, item in facts["numeric"].items()
             }
+            sample = from_archive(archive)
         except (ValueError, KeyError, OSError, EOFError) as error:
             raise DriftError("this is not a baseline", got=str(error)[:200], remedy="Train the model again.") from None
+        columns = unpack_reference(reference)
+        for name, values in columns.items():
+            if is_whole(name):
+                continue
+            if name not in numeric or len(values) != numeric[name].present:
+                raise DriftError("the drift reference belongs to another baseline", subject=name)
+            numeric[name] = replace(numeric[name], reference=values)
         categories = {name: CategoryBaseline(**item) for name, item in facts["categories"].items()}
-        return cls(numeric=numeric, categories=categories, rows=facts["rows"], blocks=facts["blocks"])
+        encoding = facts.get("encoding")
+        return cls(
+            numeric=numeric,
+            categories=categories,
+            rows=facts["rows"],
+            blocks=facts["blocks"],
+            sample=sample,
+            occupied=tuple(facts.get("occupied", ())),
+            repeated_fraction=facts.get("repeated_fraction"),
+            answer_blocks=facts.get("answer_blocks"),
+            whole=None if encoding is None else WholeRows.from_columns(columns, Encoding.from_json(encoding)),
+        )
 
 
 def build_baseline(
-    frame: pd.DataFrame, predictions: np.ndarray[Any, Any], contract: DataContract, *, blocks: int | None = None
+    frame: pd.DataFrame,
+    predictions: np.ndarray[Any, Any],
+    contract: DataContract,
+    *,
+    blocks: int | None = None,
+    scores: np.ndarray[Any, Any] | None = None,
+    answer_blocks: int | None = None,
 ) -> Baseline:
     """Summarise the rows a model was trained on.
 
@@ -126,49 +211,152 @@ def build_baseline(
     ----------
     frame : DataFrame of shape (n_rows, n_columns)
         Columns of `contract`, in the order of time where there is one.
-    predictions : ndarray of shape (n_rows,)
-        The model's answers for rows it had not been fitted on where there are such; they are what live answers
-        are compared with.
+    predictions : ndarray of shape (n_predictions,)
+        The model's answers for rows it had not been fitted on; they are what live answers are compared with.
     contract : DataContract
     blocks : int, optional
         Independent blocks among the rows; every row for itself if left out.
+    scores : ndarray of shape (n_predictions,), optional
+        Probability of the label given, for classification.
+    answer_blocks : int, optional
+        Independent blocks among the rows that `predictions` are of; as many as `blocks` if left out.
     """
     columns = [column for column in contract.features if column.type not in ("timestamp", "text")]
-    numeric = {column.name: numeric_baseline(frame[column.name]) for column in columns if column.is_numeric}
+    kept = len(frame) * 8 * (1 + sum(column.is_numeric for column in columns)) <= MOST_BYTES
+    numeric = {
+        column.name: numeric_baseline(frame[column.name], keep_reference=kept and watched(column))
+        for column in columns
+        if column.is_numeric
+    }
     categories = {column.name: category_baseline(frame[column.name]) for column in columns if not column.is_numeric}
     answers = as_series(predictions)
     if contract.task == "regression":
-        numeric[PREDICTION] = numeric_baseline(answers)
+        numeric[PREDICTION] = numeric_baseline(answers, keep_reference=kept)
     else:
         categories[PREDICTION] = category_baseline(answers)
-    return Baseline(numeric, categories, rows=len(frame), blocks=blocks if blocks is not None else len(frame))
+    if scores is not None:
+        numeric[SCORE] = numeric_baseline(as_series(scores), keep_reference=kept)
+    return Baseline(
+        numeric,
+        categories,
+        rows=len(frame),
+        blocks=blocks if blocks is not None else len(frame),
+        sample=sample_rows(frame, contract),
+        occupied=occupied_hours(frame, contract),
+        repeated_fraction=repeated_fraction(frame, contract),
+        answer_blocks=answer_blocks,
+        whole=keep_rows(frame, contract),
+    )
 
 
-def numeric_baseline(column: pd.Series) -> NumericBaseline:
-    """Summarise one numeric column."""
-    values = column.to_numpy(dtype=float, na_value=np.nan)
-    present = np.sort(values[~np.isnan(values)])
+def numeric_baseline(column: pd.Series, *, keep_reference: bool = True) -> NumericBaseline:
+    """Summarise one numeric column; with `keep_reference` all of its values are kept beside their quantiles."""
+    values = as_floats(column)
+    present = sorted_present(values)
     kept = present
     if len(present) > _MOST_VALUES:
-        kept = np.quantile(present, np.linspace(0, 1, _MOST_VALUES), method="inverted_cdf")
+        kept = present[_quantile_places(len(present))]
     return NumericBaseline(
         values=kept,
         rows=len(values),
-        missing_fraction=float(np.isnan(values).mean()) if len(values) else 0.0,
+        missing_fraction=1 - len(present) / len(values) if len(values) else 0.0,
         mean=float(present.mean()) if len(present) else 0.0,
         deviation=float(present.std()) if len(present) else 0.0,
         longest_run=longest_run(values),
+        reference=present if keep_reference and len(present) > _MOST_VALUES else None,
     )
+
+
+def _quantile_places(count: int) -> np.ndarray[Any, Any]:
+    """Return where evenly spaced quantiles are among sorted values: where their share first reaches each.
+
+    Examples
+    --------
+    >>> values, shares = np.sort(np.random.default_rng(0).random(5_000)), np.linspace(0, 1, 2_000)
+    >>> bool((values[_quantile_places(5_000)] == np.quantile(values, shares, method="inverted_cdf")).all())
+    True
+    """
+    places = np.ceil(np.linspace(0, 1, _MOST_VALUES) * count).astype(int) - 1
+    return np.maximum(places, 0)
 
 
 def category_baseline(column: pd.Series) -> CategoryBaseline:
     """Summarise one column of categories, booleans or labels."""
-    counts = column.dropna().astype(str).value_counts().head(_MOST_CATEGORIES)
+    counts = category_counts(column)
+    kept = sorted(counts, key=lambda label: -counts[label])[:_MOST_CATEGORIES]
     return CategoryBaseline(
-        counts={str(name): int(count) for name, count in counts.items()},
+        counts={label: counts[label] for label in kept},
         rows=len(column),
-        missing_fraction=float(column.isna().mean()) if len(column) else 0.0,
+        missing_fraction=1 - sum(counts.values()) / len(column) if len(column) else 0.0,
     )
+
+
+def category_counts(column: pd.Series) -> dict[str, int]:
+    """Return how often each category is there, by its text.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> category_counts(pd.Series(["b", "a", None, "b"]))
+    {'b': 2, 'a': 1}
+    """
+    import pandas as pd
+
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        codes, labels = column.cat.codes.to_numpy(), column.cat.categories
+    else:
+        codes, labels = (_shared_objects(column) if column.dtype == object else None) or pd.factorize(column)
+    # -1 stands for a missing value; only the few distinct labels are made text, not every row
+    seen = np.bincount(codes + 1, minlength=len(labels) + 1)[1:]
+    counts: dict[str, int] = {}
+    for label, count in zip(labels, seen.tolist(), strict=True):
+        if count:
+            counts[str(label)] = counts.get(str(label), 0) + count
+    return counts
+
+
+def _shared_objects(column: pd.Series) -> tuple[np.ndarray[Any, Any], list[Any]] | None:
+    """Return a code for each row and the objects they stand for; None where rows do not share their objects.
+
+    Columns of text that come from Arrow hold one object a category: their addresses are told apart ten times faster
+    than the texts, and without the interpreter's lock.
+    """
+    import ctypes
+
+    import pandas as pd
+
+    values = np.ascontiguousarray(column.to_numpy())
+    if not len(values):
+        return None
+    addresses = np.ctypeslib.as_array((ctypes.c_ssize_t * len(values)).from_address(values.ctypes.data))
+    codes, distinct = pd.factorize(addresses)
+    if len(distinct) > _MOST_CATEGORIES:
+        return None
+    rows = np.empty(len(distinct), dtype=np.intp)
+    rows[codes] = np.arange(len(codes))
+    labels = values[rows].tolist()
+    missing = np.array([pd.isna(label) for label in labels])
+    known = np.where(missing, -1, np.cumsum(~missing) - 1)
+    return known[codes], [label for label in labels if not pd.isna(label)]
+
+
+def as_floats(column: pd.Series) -> np.ndarray[Any, Any]:
+    """Return a numeric column as float64, missing values as NaN; without a copy where it is that already."""
+    if column.dtype == np.float64:
+        return column.to_numpy()
+    return column.to_numpy(dtype=float, na_value=np.nan)
+
+
+def sorted_present(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the values that are not NaN, sorted.
+
+    Examples
+    --------
+    >>> sorted_present(np.array([2.0, np.nan, 1.0])).tolist()
+    [1.0, 2.0]
+    """
+    ordered = np.sort(values)
+    return ordered[: np.searchsorted(ordered, np.nan)]  # NaN is sorted to the end
 
 
 def longest_run(values: np.ndarray[Any, Any]) -> int:
@@ -193,10 +381,8 @@ def watched(column: Column) -> bool:
 
 def independent_blocks(frame: pd.DataFrame, contract: DataContract, policy: DriftPolicy) -> int | None:
     """Return how many blocks of ``policy.block`` the rows come from; None where each row counts for itself."""
-    time = contract.time
-    if policy.block is None or time is None or time.name not in frame:
-        return None
-    return int(frame[time.name].dt.floor(policy.block).nunique())
+    blocks = row_blocks(frame, contract, policy)
+    return None if blocks is None else len(np.unique(blocks))
 
 
 def as_series(values: np.ndarray[Any, Any]) -> pd.Series:

@@ -238,13 +238,55 @@ class Approval(Record):
     model_digest: str
     evaluation_id: str
     dataset_version: int
-    state: Literal["pending", "granted", "denied", "expired"]
+    state: Literal["pending", "granted", "denied", "expired", "superseded"]
     flow_run_id: str
     approver: str
     reason: str
     requested_at: datetime
     expires_at: datetime
     answered_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalAnswer(Record):
+    """One person's answer to an approval, the refused ones too, bound to what the person was shown.
+
+    `attempt` counts the answers that one flow run was given: a run that is started again takes none of them twice.
+    """
+
+    TABLE: ClassVar[str] = "approval_answers"
+    KEY: ClassVar[tuple[str, ...]] = ("approval_id", "flow_run_id", "attempt")
+
+    approval_id: str
+    flow_run_id: str
+    attempt: int
+    usecase: str
+    model_version: int
+    model_digest: str
+    evaluation_id: str
+    dataset_version: int
+    outcome: Literal["granted", "denied", "refused"]
+    approver: str
+    reason: str
+    refusal: str
+    answered_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Revalidation(Record):
+    """A model to be compared with today's champion, since the one its approval was asked against is none any more."""
+
+    TABLE: ClassVar[str] = "revalidations"
+    KEY: ClassVar[tuple[str, ...]] = ("approval_id",)
+
+    approval_id: str
+    usecase: str
+    model_version: int
+    state: Literal["requested", "done", "failed"]
+    evaluation_id: str | None
+    requested_at: datetime
+    finished_at: datetime | None
+    error: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,8 +358,20 @@ class Lease(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Bookmark(Record):
+    """How far something that is read again and again has been read: a moment, and what was there, if that matters."""
+
+    TABLE: ClassVar[str] = "bookmarks"
+    KEY: ClassVar[tuple[str, ...]] = ("name",)
+
+    name: str
+    at: datetime
+    found: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class OutboxEntry(Record):
-    """An event to announce, written with the change that it announces."""
+    """An event to announce, written with the change that it announces; `sequence` is the order of writing."""
 
     TABLE: ClassVar[str] = "outbox"
     KEY: ClassVar[tuple[str, ...]] = ("id",)
@@ -327,6 +381,7 @@ class OutboxEntry(Record):
     usecase: str
     body: Json
     created_at: datetime
+    sequence: int
     attempts: int = 0
     next_attempt_at: datetime | None = None
     delivered_at: datetime | None = None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from mlcore.errors import LedgerError
+from mlcore.failpoints import failpoint
 from mlcore.ledger import audit, tables
 from mlcore.ledger.records import OutboxEntry, Record
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=Record)
 
 _BUSY_MILLISECONDS: Final = 30_000
+_PARAMETERS: Final = 30_000  # SQLite takes 32,766 in one statement
 _WRITER: Final = 7041777  # the advisory lock of PostgreSQL that every write takes
 MAXIMUM_EVENT_BYTES: Final = 1_000_000  # the server drops events over 1.5 MB without a word
 
@@ -52,6 +56,29 @@ class View:
         rows = self._connection.execute(query.limit(limit)).mappings()
         return [tables.from_row(kind, dict(row)) for row in rows]
 
+    def existing(self, kind: type[Record], keys: Sequence[str]) -> set[str]:
+        """Return which of `keys` are taken, for a kind whose key is one column."""
+        import sqlalchemy as sa
+
+        [name] = kind.KEY
+        column = tables.table(kind).c[name]
+        found: set[str] = set()
+        for start in range(0, len(keys), _PARAMETERS):
+            part = keys[start : start + _PARAMETERS]
+            found |= set(self._connection.scalars(sa.select(column).where(column.in_(part))))
+        return found
+
+    def raw(self, kind: type[Record], order_by: str) -> Iterator[dict[str, Any]]:
+        """Yield the rows in `order_by` as the driver gives them: what cannot be read as a record is seen too."""
+        import sqlalchemy as sa
+
+        table = tables.table(kind)
+        columns = [sa.type_coerce(column, sa.Text) for column in table.columns]  # a text passes unprocessed
+        query = sa.select(*columns).order_by(table.c[order_by]).execution_options(yield_per=1000)
+        names = table.columns.keys()
+        for row in self._connection.execute(query):
+            yield dict(zip(names, row, strict=True))
+
 
 class Transaction(View):
     """One atomic change: all of it is kept, or nothing."""
@@ -75,13 +102,13 @@ class Transaction(View):
         return self.add_many_once([record]) == 1
 
     def add_many_once(self, records: Sequence[Record]) -> int:
-        """Insert records of one kind whose keys are free; return how many were."""
+        """Insert records of one kind whose keys are free, in one statement; return how many were."""
         if not records:
             return 0
         table = tables.table(type(records[0]))
         # what comes back is what was inserted; drivers do not agree on the row count of ON CONFLICT
         insert = self._insert(table).on_conflict_do_nothing().returning(table.c[records[0].KEY[0]])
-        return sum(len(self._connection.execute(insert, tables.to_row(record)).all()) for record in records)
+        return len(self._connection.execute(insert, [tables.to_row(record) for record in records]).all())
 
     def change(self, record: R, **values: Any) -> R:
         """Replace columns of the row that `record` is; return what it is now.
@@ -103,6 +130,12 @@ class Transaction(View):
         assert changed is not None
         return changed
 
+    def put(self, record: Record) -> None:
+        """Insert `record`, or replace the one with its key."""
+        if not self.add_once(record):
+            values = {field.name: getattr(record, field.name) for field in fields(record)}
+            self.change(record, **values)
+
     def next_version(self, kind: type[Record], usecase: str) -> int:
         """Return the next free version number of `usecase`, from 1."""
         import sqlalchemy as sa
@@ -118,16 +151,30 @@ class Transaction(View):
         Raises
         ------
         LedgerError
-            If it is too large for the server, which would drop it without a word.
+            If it is not JSON, or too large for the server, which would drop it without a word.
         """
         body = event.to_wire()
-        size = len(str(body).encode())
+        try:
+            # as it is sent: texts as UTF-8, no spaces
+            size = len(json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode())
+        except (TypeError, ValueError) as error:
+            raise LedgerError(
+                "an event carries ids, not data", subject=event.name, expected="JSON", got=str(error)
+            ) from None
         if size > MAXIMUM_EVENT_BYTES:
             raise LedgerError(
                 "an event carries ids, not data", subject=event.name, expected="under 1 MB", got=f"{size:,} bytes"
             )
+        last = self.first(OutboxEntry, order_by="-sequence")
         self.add_once(
-            OutboxEntry(id=str(event.id), event=event.name, usecase=event.usecase, body=body, created_at=event.occurred)
+            OutboxEntry(
+                id=str(event.id),
+                event=event.name,
+                usecase=event.usecase,
+                body=body,
+                created_at=event.occurred,
+                sequence=last.sequence + 1 if last else 1,
+            )
         )
 
     def audit(self, *, usecase: str, actor: str, action: str, subject: str, at: datetime, **facts: Any) -> None:
@@ -211,6 +258,10 @@ class Ledger:
                         # one writer at a time, as SQLite has it: what a transaction reads still holds when it writes
                         options.execute(sa.text(f"SELECT pg_advisory_xact_lock({_WRITER})"))
                     yield options
+                    if write:
+                        failpoint("ledger.before-commit")
+                if write:
+                    failpoint("ledger.after-commit")
         except sa.exc.DBAPIError as error:
             raise _unusable(self.url, error) from error
 

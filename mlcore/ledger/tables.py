@@ -33,7 +33,7 @@ UNIQUE: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
 #: What is searched by, besides the primary keys.
 INDEXES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "wakeups": (("usecase", "event", "received_at"), ("usecase", "cause_key")),
-    "outbox": (("delivered_at", "created_at"),),
+    "outbox": (("delivered_at", "sequence"), ("sequence",)),
     "models": (("digest",), ("flow_run_id",)),
     "evaluations": (("usecase", "model_version"),),
     "diagnoses": (("window_id",),),
@@ -41,6 +41,7 @@ INDEXES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "windows": (("usecase", "state"),),
     "deployments": (("usecase", "state"),),
     "approvals": (("usecase", "state"),),
+    "revalidations": (("usecase", "state"),),
 }
 
 

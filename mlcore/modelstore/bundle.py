@@ -17,19 +17,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT: Final = 1
-MODEL, DUMMY, METADATA, BASELINE, GOLDEN, MANIFEST = (
+MODEL, DUMMY, METADATA, BASELINE, GOLDEN, MANIFEST, REFERENCE, PERFORMANCE = (
     "model.skops",
     "dummy.skops",
     "metadata.json",
     "baseline.bin",
     "golden.json",
     "manifest.json",
+    "reference.bin",  # optional, large, and only monitoring reads it: no part of what a service loads
+    "performance.bin",  # optional, and only monitoring reads it
 )
+#: Left out of copies that serve.
+MONITORING: Final = (REFERENCE, PERFORMANCE)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelBundle:
-    """A saved model: its digest, where it is, and how large its folder is."""
+    """A saved model: its digest, where it is, and how large the files are that a service loads."""
 
     digest: str
     uri: str
@@ -76,8 +80,8 @@ class ModelMetadata:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, trained: Any, provenance: Any, **facts: Any) -> ModelMetadata:
-        """Return the facts of a `TrainedModel` and its `Provenance`; `facts` are further fields by name."""
+    def of(cls, trained: Any, provenance: Any = None, **facts: Any) -> ModelMetadata:
+        """Return the facts of a `TrainedModel` and, where it is told, its `Provenance`; `facts` are further fields."""
         return cls(
             algorithm=trained.algorithm,
             estimator=trained.estimator,
@@ -89,7 +93,7 @@ class ModelMetadata:
             holdout_rows=trained.holdout_rows,
             importance=tuple(asdict(importance) for importance in trained.importance),
             trials=tuple(trial.to_json() for trial in trained.trials),
-            provenance=provenance.to_json(),
+            provenance={} if provenance is None else provenance.to_json(),
             **facts,
         )
 
@@ -132,7 +136,11 @@ class Golden:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model that passed every check."""
+    """A model that passed every check.
+
+    ``reference_digest`` and ``performance_digest`` are what `load_reference` and `load_performance` check their files
+    against; None where none was saved.
+    """
 
     pipeline: Any
     dummy: Any
@@ -143,6 +151,8 @@ class LoadedModel:
     metadata: ModelMetadata
     baseline: bytes
     golden: Golden
+    reference_digest: str | None = None
+    performance_digest: str | None = None
 
     @property
     def contract(self) -> DataContract:
@@ -155,9 +165,14 @@ class LoadedModel:
         known = getattr(self.pipeline, "classes_", None)
         return None if known is None else tuple(known.tolist())
 
-    def output(self, frame: pd.DataFrame) -> Output:
-        """Return predictions, and probabilities where there are classes."""
-        return Output.of(self.pipeline, frame)
+    @property
+    def seed_deviation(self) -> float:
+        """Deviation of the gate's metric over seeds; 0 for models of before it was measured."""
+        return float(self.metadata.metrics.get("seed_deviation") or 0.0)
+
+    def output(self, frame: pd.DataFrame, history: pd.DataFrame | None = None) -> Output:
+        """Return predictions, and probabilities where there are classes; `history` as in `Output.of`."""
+        return Output.of(self.pipeline, frame, history)
 
     def predict(self, frame: pd.DataFrame) -> np.ndarray[Any, Any]:
         """Return numbers (float64) or labels, shape (n_rows,)."""

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import shutil
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,6 +20,8 @@ from mlcore.modelstore.bundle import (
     MANIFEST,
     METADATA,
     MODEL,
+    PERFORMANCE,
+    REFERENCE,
     Golden,
     ModelBundle,
     ModelMetadata,
@@ -31,6 +29,7 @@ from mlcore.modelstore.bundle import (
     golden_frame,
 )
 from mlcore.modelstore.identity import model_digest
+from mlcore.modelstore.places import place_of
 from mlcore.modelstore.trust import TRUSTED_TYPES
 from mlcore.usecase import UseCase
 
@@ -52,34 +51,42 @@ class Trained(Protocol):
 
 def save_model(
     trained: Trained,
-    folder: Path,
+    root: str | Path,
     usecase: UseCase,
     metadata: ModelMetadata,
     golden: pd.DataFrame,
     *,
     baseline: bytes = b"",
+    reference: bytes = b"",
+    performance: bytes = b"",
 ) -> ModelBundle:
-    """Write one immutable folder under ``folder/<use case>/`` and return its digest and place.
+    """Write one immutable folder under ``root/<use case>/`` and return its digest and place.
 
     The folder's name ends in the digest of its manifest, which holds the digest of every file: a URI kept in
-    the ledger vouches for each byte. Saving the same model with the same metadata again returns the same URI.
+    the ledger vouches for each byte. Archives carry ids and times: the same model saved again has the same digest and
+    another folder.
 
     Parameters
     ----------
     trained : Trained
-    folder : Path
-        Root of the artifact store.
+    root : str or Path
+        Where all models are: a folder, a ``file://`` or an ``s3://`` address.
     usecase : UseCase
     metadata : ModelMetadata
     golden : DataFrame
         Input rows whose answers are kept, to prove a deployment.
     baseline : bytes, default=b""
         The drift baseline, as `mlcore.drift` wrote it.
+    reference : bytes, default=b""
+        The sorted values beside it; no file is written where there are none.
+    performance : bytes, default=b""
+        What estimates performance without labels, as `mlcore.performance` wrote it; no file where there is nothing.
 
     Raises
     ------
     ModelFileError
-        If the fitted pipeline holds something that could not be loaded again under the fixed trust list.
+        If the fitted pipeline holds something that could not be loaded again under the fixed trust list, or the
+        folder cannot be written.
     """
     from zipfile import ZIP_DEFLATED
 
@@ -97,14 +104,15 @@ def save_model(
         GOLDEN: json.dumps({"rows": kept.rows, "expected": kept.expected}, allow_nan=False).encode(),
     }
     _prove(parts[MODEL], digest, kept, usecase)
+    loaded = sum(len(data) for data in parts.values())
+    parts |= {name: data for name, data in ((REFERENCE, reference), (PERFORMANCE, performance)) if data}
     manifest = canonical_bytes(
         {"format": FORMAT, "digest": digest, "files": {name: digest_bytes(data) for name, data in parts.items()}}
     )
     name = f"{_hex(digest)[:16]}-{_hex(digest_bytes(manifest))[:32]}"
-    place = folder / usecase.name / name
-    _write_folder(place, {**parts, MANIFEST: manifest})
-    size = sum(len(data) for data in parts.values()) + len(manifest)
-    return ModelBundle(digest=digest, uri=place.resolve().as_uri(), size_bytes=size)
+    place = place_of(f"{str(root).rstrip('/')}/{usecase.name}/{name}")
+    place.write({**parts, MANIFEST: manifest})
+    return ModelBundle(digest=digest, uri=place.uri, size_bytes=loaded + len(manifest))
 
 
 def _prove(data: bytes, digest: str, golden: Golden, usecase: UseCase) -> None:
@@ -130,45 +138,6 @@ def _prove(data: bytes, digest: str, golden: Golden, usecase: UseCase) -> None:
             subject=usecase.name,
             remedy="Choose another estimator or parameter.",
         )
-
-
-def _write_folder(place: Path, files: Mapping[str, bytes]) -> None:
-    if place.is_dir():
-        return
-    place.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
-    unfinished.mkdir()
-    try:
-        for name, data in files.items():
-            with (unfinished / name).open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            (unfinished / name).chmod(0o444)
-        _sync_folder(unfinished)
-        unfinished.rename(place)
-        _sync_folder(place.parent)
-    except FileExistsError:
-        # Another process wrote the very same bytes first; its folder is as good as ours.
-        shutil.rmtree(unfinished, ignore_errors=True)
-    except OSError as error:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        if place.is_dir():
-            return
-        raise ModelFileError(
-            "a model cannot be written",
-            subject=str(place),
-            got=error.strerror or type(error).__name__,
-            remedy="Free some space or check the folder's permissions, then start the training again.",
-        ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _json_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -1,5 +1,16 @@
-"""How well the served model does: realised where labels are there."""
+"""How well the served model does: realised where labels are there, estimated where they are not."""
 
-from mlcore.performance.realised import Performance, realised
+from mlcore.performance.estimated import Estimate, PerformanceModel, fit_performance_model
+from mlcore.performance.realised import Labelled, Performance, realised
+from mlcore.performance.slices import Slice, SlicePerformance
 
-__all__ = ["Performance", "realised"]
+__all__ = [
+    "Estimate",
+    "Labelled",
+    "Performance",
+    "PerformanceModel",
+    "Slice",
+    "SlicePerformance",
+    "fit_performance_model",
+    "realised",
+]

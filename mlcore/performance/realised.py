@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
+from mlcore.performance.slices import Slice, SlicePerformance
+
 if TYPE_CHECKING:
+    import pandas as pd
+
     from mlcore.metrics import Metric, Output
     from mlcore.policy.monitoring import PerformancePolicy
+    from mlcore.validation.bootstrap import Resampler
+
+Array = np.ndarray[Any, Any]
+
+#: Each bound of an interval holds with this probability: the interval covers 95 %.
+_ONE_SIDED: Final = 0.975
+_RESAMPLES: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +38,11 @@ class Performance:
     worsening_fraction : float or None
         Growth of the loss, as a share of the reference; negative is better.
     rows, labelled : int
+    lower, upper : float or None
+        95 % interval of `value`; None where it was not asked for, or there are too few blocks for one.
+    lag_median_seconds, lag_p95_seconds : float or None
+        How long after its row a label came: half of them at most the first, 95 % at most the second.
+    slices : tuple of SlicePerformance
     """
 
     outcome: Literal["fine", "harmed", "too_little_data"]
@@ -36,6 +52,11 @@ class Performance:
     worsening_fraction: float | None
     rows: int
     labelled: int
+    lower: float | None = None
+    upper: float | None = None
+    lag_median_seconds: float | None = None
+    lag_p95_seconds: float | None = None
+    slices: tuple[SlicePerformance, ...] = ()
 
     @property
     def coverage(self) -> float:
@@ -48,8 +69,9 @@ class Performance:
         if self.value is None or self.reference is None or self.worsening_fraction is None:
             return f"{self.labelled:,} of {self.rows:,} rows have labels: too few to judge the model by."
         change = "worse" if self.worsening_fraction > 0 else "better"
+        interval = "" if self.lower is None else f" ({self.lower:.4g} to {self.upper:.4g})"
         return (
-            f"{self.metric} is {self.value:.4g}, {abs(self.worsening_fraction):.0%} {change} than the "
+            f"{self.metric} is {self.value:.4g}{interval}, {abs(self.worsening_fraction):.0%} {change} than the "
             f"{self.reference:.4g} of validation ({self.coverage:.0%} of {self.rows:,} rows labelled)."
         )
 
@@ -59,12 +81,42 @@ class Performance:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Performance:
-        """Return what `to_json` wrote."""
-        return cls(**{name: value for name, value in values.items() if name != "format"})
+        """Return what `to_json` wrote; older versions wrote neither interval, lag nor slices."""
+        slices = tuple(SlicePerformance(**item) for item in values.get("slices", ()))
+        return cls(**{**{name: value for name, value in values.items() if name != "format"}, "slices": slices})
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """What more is known of the labelled rows, beside truth and answers.
+
+    Parameters
+    ----------
+    frame : DataFrame of shape (n_labelled, n_columns)
+        Columns that slices are of.
+    blocks : ndarray of shape (n_labelled,) or None
+        Number of the block of each row; rows of one block are no independent evidence. None: each row is.
+    lag_seconds : ndarray of shape (n_labelled,) or None
+        How long after its row each label came.
+    slices : sequence of Slice
+    """
+
+    frame: pd.DataFrame
+    blocks: Array | None = None
+    lag_seconds: Array | None = None
+    slices: Sequence[Slice] = ()
 
 
 def realised(
-    truth: np.ndarray[Any, Any], output: Output, rows: int, metric: Metric, reference: float, policy: PerformancePolicy
+    truth: Array,
+    output: Output,
+    rows: int,
+    metric: Metric,
+    reference: float,
+    policy: PerformancePolicy,
+    *,
+    known: Labelled | None = None,
+    rng: np.random.Generator | None = None,
 ) -> Performance:
     """Measure the model on the labelled rows of a window.
 
@@ -79,12 +131,90 @@ def realised(
     reference : float
         The metric when the model was validated.
     policy : PerformancePolicy
+    known : Labelled, optional
+        Without it neither slices nor lag are told.
+    rng : numpy.random.Generator, optional
+        Draws the resamples, whole blocks, that intervals come from (Künsch, 1989); without it there are none.
     """
     labelled = len(truth)
+    lags = known.lag_seconds if known is not None else None
+    median, p95 = np.quantile(lags, [0.5, 0.95]).tolist() if lags is not None and len(lags) else (None, None)
     if not rows or labelled == 0 or labelled / rows < policy.minimum_coverage:
-        return Performance("too_little_data", metric.name, None, reference, None, rows, labelled)
+        return Performance(
+            "too_little_data",
+            metric.name,
+            None,
+            reference,
+            None,
+            rows,
+            labelled,
+            lag_median_seconds=median,
+            lag_p95_seconds=p95,
+        )
     value = metric.value(truth, output)
     before = metric.loss(reference)
     worsening = (metric.loss(value) - before) / max(abs(before), 1e-12)
     outcome: Literal["fine", "harmed"] = "harmed" if worsening > policy.maximum_worsening_fraction else "fine"
-    return Performance(outcome, metric.name, float(value), reference, float(worsening), rows, labelled)
+    resampler = _resampler(labelled, known, rng)
+    lower, upper = _interval(metric, truth, output, resampler)
+    slices: tuple[SlicePerformance, ...] = ()
+    if known is not None:
+        slices = tuple(_slice(part, known.frame, metric, truth, output, resampler) for part in known.slices)
+    return Performance(
+        outcome,
+        metric.name,
+        float(value),
+        reference,
+        float(worsening),
+        rows,
+        labelled,
+        lower=lower,
+        upper=upper,
+        lag_median_seconds=median,
+        lag_p95_seconds=p95,
+        slices=slices,
+    )
+
+
+def _resampler(rows: int, known: Labelled | None, rng: np.random.Generator | None) -> Resampler | None:
+    from mlcore.validation.bootstrap import Resampler
+
+    if rng is None:
+        return None
+    return Resampler(rows, None if known is None else known.blocks, _RESAMPLES, rng)
+
+
+def _slice(
+    part: Slice, frame: pd.DataFrame, metric: Metric, truth: Array, output: Output, resampler: Resampler | None
+) -> SlicePerformance:
+    members = part.rows(frame)
+    count = int(members.sum())
+    if count < part.minimum_rows:
+        return SlicePerformance(part.column, part.label, count, None, None, None, part.reference)
+    value = _finite(metric.value(truth[members], output.take(members)))
+    lower, upper = _interval(metric, truth, output, resampler, members)
+    return SlicePerformance(part.column, part.label, count, value, lower, upper, part.reference)
+
+
+def _interval(
+    metric: Metric, truth: Array, output: Output, resampler: Resampler | None, members: Array | None = None
+) -> tuple[float | None, float | None]:
+    from mlcore.validation.bootstrap import expanded_interval
+
+    if resampler is None:
+        return None, None
+    if members is None:
+        statistics = metric.statistics(truth, output)
+    else:
+        # of the slice's rows alone: the area under the curve counts pairs within it
+        inside = metric.statistics(truth[members], output.take(members))
+        statistics = np.zeros((len(truth), inside.shape[1]))
+        statistics[members] = inside
+    units = resampler.units if members is None else resampler.units_in(members)
+    value, replicates = float(metric.finish(statistics.sum(axis=0))), metric.finish(resampler.totals(statistics))
+    found = expanded_interval(value, replicates, units, _ONE_SIDED)
+    return _finite(found.lower), _finite(found.upper)
+
+
+def _finite(value: float | None) -> float | None:
+    return float(value) if value is not None and np.isfinite(value) else None

@@ -11,6 +11,16 @@ from mlcore.contract import Frozen, Name
 
 Period = Literal["hour", "day", "week", "month"]
 Check = Literal["quality", "drift", "performance"]
+Multivariate = Literal[
+    "domain_classifier",
+    "none",
+    "alibi_classifier",
+    "alibi_mmd",
+    "alibi_lsdd",
+    "alibi_spot_the_diff",
+    "alibi_model_uncertainty",
+    "alibi_context_mmd",
+]
 
 
 class WindowRule(Frozen):
@@ -37,7 +47,14 @@ class DriftPolicy(Frozen):
     )
     minimum_effect: float = Field(default=0.2, ge=0, description="Smallest population stability index that counts.")
     block: timedelta | None = Field(
-        default=None, description="Rows closer than this in time count as one for significance."
+        default=None,
+        description="Rows closer than this in time count as one for significance; as long as values depend on each "
+        "other: hours of weather do for a week.",
+    )
+    multivariate: Multivariate = Field(
+        default="domain_classifier",
+        description="What compares whole rows, for drift that no single column shows; the alibi ones need the extra "
+        "`alibi`, all of them but alibi_classifier PyTorch, too.",
     )
 
 
@@ -51,6 +68,11 @@ class PerformancePolicy(Frozen):
         description="Share of the error measured at validation above which a window is harmed.",
     )
     minimum_coverage: float = Field(default=0.5, gt=0, le=1, description="Share of rows that must have labels.")
+    estimated_harm: Literal["watch", "counts"] = Field(
+        default="watch",
+        description="What harm is worth that is estimated because labels are missing: watch, it never retrains alone; "
+        "counts, it is taken for measured.",
+    )
 
 
 class MonitoringPolicy(Frozen):

@@ -62,15 +62,37 @@ class Invariance(Frozen):
     maximum_violations_fraction: float = Field(default=0.05, ge=0, le=1, description="Share of rows allowed to differ.")
 
 
+class LeakPolicy(Frozen):
+    """What counts as knowing the answer beforehand; a challenger that does is rejected."""
+
+    allow: tuple[Name, ...] = Field(default=(), description="Columns known before the prediction, however telling.")
+    maximum_column_skill: float = Field(
+        default=0.95, gt=0, le=1, description="Share of the target that one column alone may explain."
+    )
+    maximum_skill: float = Field(
+        default=0.999, gt=0, le=1, description="Share of the constant answer's error that a model may take away."
+    )
+    maximum_copies_fraction: float = Field(
+        default=0.01, ge=0, le=1, description="Share of the held-out rows that may be copies of training rows."
+    )
+
+
 class ValidationPolicy(Frozen):
     """The gate: one primary metric decides, every guard must hold."""
 
     metric: str = Field(default="", description="Empty: the search metric.")
     confidence: float = Field(
+        default=0.85,
+        gt=0.5,
+        lt=1,
+        description="One-sided: with 0.85, an equal challenger is called better in at most 15 % of cases, and one that "
+        "is better by two standard errors in at least 80 %.",
+    )
+    guard_confidence: float = Field(
         default=0.95,
         gt=0.5,
         lt=1,
-        description="One-sided: with 0.95, an equal challenger is called better in at most 5 % of cases.",
+        description="With 0.95, a challenger that is nowhere worse is refused for a slice in at most 5 % of cases.",
     )
     resamples: int = Field(default=1000, ge=100, description="Resamples of the paired bootstrap.")
     block: timedelta | None = Field(default=None, description="Rows closer than this in time are resampled together.")
@@ -79,7 +101,7 @@ class ValidationPolicy(Frozen):
     )
     minimum_rows: int = Field(default=100, ge=10, description="Fewer held-out rows: hold, too little data.")
     when_not_worse: Literal["promote", "hold"] = Field(
-        default="hold", description="Outcome where the challenger is neither better nor worse beyond doubt."
+        default="hold", description="Outcome where the challenger is neither better nor worse for sure."
     )
     limits: tuple[MetricLimit, ...] = Field(
         default=(), description="Absolute limits; they hold for the first model, too."
@@ -95,3 +117,4 @@ class ValidationPolicy(Frozen):
         gt=0,
         description="Expected calibration error; for regression, mean bias over tenths, share of the target's spread.",
     )
+    leaks: LeakPolicy = Field(default=LeakPolicy(), description="Limits on what no honest model can know.")

@@ -21,7 +21,8 @@ def check_table(table: pa.Table, contract: DataContract, *, partial: bool = Fals
         Columns of the contract, as `mlcore.data.ingest.conform` returns them.
     contract : DataContract
     partial : bool, default=False
-        Live rows: only the input columns are there, no target, and the window decides how many rows are enough.
+        Live rows: only the inputs that are captured as they are are there, and the window decides how many rows
+        are enough.
 
     Returns
     -------
@@ -34,6 +35,6 @@ def check_table(table: pa.Table, contract: DataContract, *, partial: bool = Fals
     # the engine behind the checks costs seconds to import: only the run that checks pays
     from mlcore.quality._gx import run_checks
 
-    columns = contract.inputs if partial else contract.columns
+    columns = [column for column in contract.inputs if column.capture == "plain"] if partial else contract.columns
     least_rows = 1 if partial else contract.minimum_rows
     return QualityReport(table.num_rows, run_checks(table, columns, least_rows))

@@ -166,6 +166,46 @@ def difference_interval(items: Sequence[Difference], *, metric: str, margin: flo
     return svg(alt.layer(*layers).properties(width=WIDTH - 240, height=30 * max(1, len(items))))
 
 
+def calibration(points: Sequence[tuple[float, float]], *, unit: str) -> str:
+    """Draw mean truth over mean prediction of each bin: on the line the predictions are right on average."""
+    import altair as alt
+
+    rows = [{"predicted": predicted, "observed": observed} for predicted, observed in points]
+    edges = [min(min(point) for point in points), max(max(point) for point in points)]
+    ideal = alt.Chart(values([{"predicted": edge, "observed": edge} for edge in edges]))
+    told = f" ({unit})" if unit else ""
+    axes = {
+        "x": alt.X("predicted:Q", title=f"mean prediction{told}", scale=alt.Scale(zero=False)),
+        "y": alt.Y("observed:Q", title=f"mean truth{told}", scale=alt.Scale(zero=False)),
+    }
+    layers = [
+        ideal.mark_line(color=GREY, strokeDash=[4, 3]).encode(**axes),
+        alt.Chart(values(rows)).mark_line(color=COLOURS[0], point=True).encode(**axes),
+    ]
+    return svg(alt.layer(*layers).properties(width=WIDTH // 2 - 110, height=240))
+
+
+def learning_curve(points: Sequence[tuple[int, float, float]], *, metric: str) -> str:
+    """Draw the metric on the rows fitted on and on held-out rows over the number of rows fitted on."""
+    import altair as alt
+
+    rows = [
+        {"rows": count, "score": score, "value": value}
+        for count, train, validation in points
+        for score, value in (("train", train), ("validation", validation))
+    ]
+    base = alt.Chart(values(rows)).encode(
+        x=alt.X("rows:Q", title="rows fitted on", scale=alt.Scale(zero=False)),
+        y=alt.Y("value:Q", title=metric, scale=alt.Scale(zero=False)),
+        color=alt.Color(
+            "score:N",
+            scale=alt.Scale(domain=["train", "validation"], range=[_SCORES["train"], _SCORES["validation"]]),
+            legend=alt.Legend(orient="top", title=None),
+        ),
+    )
+    return svg(alt.layer(base.mark_line(point=True)).properties(width=WIDTH // 2 - 110, height=240))
+
+
 def _verdict(item: Difference) -> str:
     if item.upper < 0:
         return "better"

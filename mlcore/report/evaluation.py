@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from mlcore.report import comparisons, page
+from mlcore.report import charts, comparisons, page
+from mlcore.report.charts import Point
 from mlcore.report.comparisons import CandidateScore, Difference
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ class EvaluationFacts:
     unit : str, default=""
         Of the target.
     candidates : sequence of CandidateScore, default=()
+    learning_curve : sequence of (rows, train, validation), default=()
+        The search metric of the winner fitted on ever more rows.
     """
 
     title: str
@@ -57,6 +61,7 @@ class EvaluationFacts:
     cause: str
     unit: str = ""
     candidates: Sequence[CandidateScore] = ()
+    learning_curve: Sequence[tuple[int, float, float]] = ()
 
 
 def evaluation_page(report: EvaluationReport, facts: EvaluationFacts) -> str:
@@ -130,7 +135,9 @@ def _blocks(report: EvaluationReport, facts: EvaluationFacts) -> Iterator[str]:
         ],
         empty="None was checked.",
     )
+    yield from _metrics(report)
     yield from _slices(report)
+    yield from _curves(report, facts)
     if facts.candidates:
         yield page.heading("Candidates")
         yield page.sentence("The further validation and holdout are from train, the more was learned by heart.")
@@ -157,7 +164,7 @@ def _intervals(report: EvaluationReport) -> Iterator[str]:
     drawn = [item for item in found if item is not None]
     if not drawn:
         return
-    yield page.heading("Better beyond doubt?")
+    yield page.heading("Better, and how sure is that?")
     yield page.sentence(
         f"Paired bootstrap over the held-out rows; intervals cover {2 * report.confidence - 1:.0%}. An interval across "
         "the line says nothing either way."
@@ -188,6 +195,54 @@ def _slices(report: EvaluationReport) -> Iterator[str]:
             for item in report.slices
         ],
     )
+
+
+def _metrics(report: EvaluationReport) -> Iterator[str]:
+    if len(report.metrics) < 2:
+        return
+    yield page.heading("Every metric")
+    yield page.table(
+        ("metric", "challenger", report.opponent, "difference in loss", "from", "to"),
+        [
+            (
+                metric.name.replace("_", " "),
+                _cell(metric.challenger.value),
+                _cell(metric.opponent.value),
+                *(f"{value:+.4g}" for value in _edges(metric.difference)),
+            )
+            for metric in report.metrics
+        ],
+    )
+
+
+def _edges(interval: Interval) -> tuple[float, float, float]:
+    return interval.value, interval.lower, interval.upper
+
+
+def _curves(report: EvaluationReport, facts: EvaluationFacts) -> Iterator[str]:
+    pictures = []
+    if len(report.calibration) > 1:
+        curve = [(point.predicted, point.observed) for point in report.calibration]
+        pictures.append(page.picture(comparisons.calibration(curve, unit=facts.unit)))
+    if len(facts.learning_curve) > 1:
+        drawn = comparisons.learning_curve(facts.learning_curve, metric=report.metric.replace("_", " "))
+        pictures.append(page.picture(drawn))
+    if pictures:
+        yield page.heading("Calibration and learning curve")
+        yield page.sentence(
+            "Left: is it right on average? Right: would more rows help (do the lines still approach each other)?"
+            if len(pictures) > 1
+            else "Is what it answers right on average? On the dashed line it is."
+        )
+        yield page.pictures(pictures)
+    if len(report.residuals) > 1:
+        yield page.heading("Errors over time")
+        points = [
+            Point(name, datetime.fromisoformat(item.starts_at), loss)
+            for item in report.residuals
+            for name, loss in (("challenger", item.challenger), (report.opponent, item.opponent))
+        ]
+        yield page.picture(charts.lines(points, [], y=f"mean loss a row ({report.metric.replace('_', ' ')})"))
 
 
 def _worst(report: EvaluationReport, facts: EvaluationFacts) -> Iterator[str]:

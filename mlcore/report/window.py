@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mlcore.decision import Decision
     from mlcore.diagnosis import Diagnosis
     from mlcore.drift import ColumnDrift, DriftReport
-    from mlcore.performance import Performance
+    from mlcore.performance import Estimate, Performance, SlicePerformance
     from mlcore.quality import QualityReport
 
 #: More histograms than this make the page slow to draw and no clearer.
@@ -26,7 +26,9 @@ _KINDS: Final[dict[str, Literal["plain", "good", "bad", "note"]]] = {
     "data_fault": "bad",
     "harmful_shift": "bad",
     "concept_change": "bad",
+    "estimated_harm": "note",
     "harmless_shift": "note",
+    "season": "good",
     "too_little_data": "note",
     "healthy": "good",
 }
@@ -34,7 +36,9 @@ _TITLES: Final = {
     "data_fault": "The data is wrong, not the world",
     "harmful_shift": "The world has moved, and it harms",
     "concept_change": "The relation has changed",
+    "estimated_harm": "Harm is to be expected, labels are missing",
     "harmless_shift": "The world has moved, without harm",
+    "season": "Only the season has changed",
     "too_little_data": "Too little data to judge",
     "healthy": "Healthy",
 }
@@ -61,6 +65,8 @@ class WindowFacts:
         Population stability index from which on drift counts.
     distributions : sequence of Distribution
         Of any features; those that moved furthest are drawn.
+    estimate : Estimate, optional
+        What performance is expected to be without labels.
     """
 
     title: str
@@ -77,6 +83,7 @@ class WindowFacts:
     performance: Performance | None
     drift_threshold: float
     distributions: Sequence[Distribution] = ()
+    estimate: Estimate | None = None
 
 
 def window_page(facts: WindowFacts) -> str:
@@ -108,7 +115,7 @@ def _blocks(facts: WindowFacts) -> Iterator[str]:
             ("feature", "finding", "what was seen"),
             [(item.name, item.finding, item.sentence) for item in facts.diagnosis.features],
         )
-    yield from _performance(facts.performance)
+    yield from _performance(facts.performance, facts.estimate)
     yield from _drift(facts)
     yield from _quality(facts.quality)
 
@@ -126,11 +133,43 @@ def _figures(facts: WindowFacts) -> Iterator[tuple[str, str]]:
         yield str(len(facts.quality.failures)), f"of {len(facts.quality.checks)} checks failed"
 
 
-def _performance(performance: Performance | None) -> Iterator[str]:
-    if performance is None:
+def _performance(performance: Performance | None, estimate: Estimate | None) -> Iterator[str]:
+    if performance is None and estimate is None:
         return
     yield page.heading("How well the model does")
-    yield page.sentence(performance.sentence)
+    if performance is not None:
+        yield page.sentence(performance.sentence)
+        if performance.lag_median_seconds is not None and performance.lag_p95_seconds is not None:
+            half, most = (_hours(seconds) for seconds in (performance.lag_median_seconds, performance.lag_p95_seconds))
+            yield page.sentence(f"Half of the labels came within {half}, 95 % within {most}.")
+        yield from _slices(performance.slices)
+    if estimate is not None:
+        yield page.sentence(estimate.sentence)
+        yield from _slices(estimate.slices)
+
+
+def _slices(slices: Sequence[SlicePerformance]) -> Iterator[str]:
+    if slices:
+        yield page.table(
+            ("slice", "rows", "now", "95 % interval", "at validation"),
+            [
+                (
+                    f"{item.column} = {item.label}",
+                    f"{item.rows:,}",
+                    "too few rows" if item.value is None else f"{item.value:.4g}",
+                    "" if item.lower is None else f"{item.lower:.4g} to {item.upper:.4g}",
+                    "" if item.reference is None else f"{item.reference:.4g}",
+                )
+                for item in slices
+            ],
+        )
+
+
+def _hours(seconds: float) -> str:
+    for name, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {name}"
+    return f"{seconds:.0f} seconds"
 
 
 def _drift(facts: WindowFacts) -> Iterator[str]:
@@ -140,6 +179,15 @@ def _drift(facts: WindowFacts) -> Iterator[str]:
     if facts.drift.outcome == "too_little_data":
         yield page.sentence(f"{facts.drift.rows:,} rows are too few to compare with the rows trained on.")
         return
+    yield page.sentence(
+        "Compared with every value trained on."
+        if facts.drift.exact
+        else "Compared with quantiles or the commonest categories of what was trained on: approximate."
+    )
+    for told in facts.diagnosis.evidence.get("season", ()):
+        yield page.sentence(f"Season: {told}.")
+    if facts.drift.multivariate is not None:
+        yield page.sentence(facts.drift.multivariate.sentence)
     ordered = sorted(facts.drift.columns, key=lambda column: (-column.psi, column.name))
     shown = f" The {MOST_BARS} largest are drawn." if len(ordered) > MOST_BARS else ""
     yield page.sentence(

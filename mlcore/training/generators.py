@@ -22,6 +22,9 @@ PERIODS: Final[dict[str, float]] = {
 #: Parts with so few values that a linear model is given one column for each.
 DISCRETE_PARTS: Final = frozenset({"hour", "weekday", "month", "quarter", "is_weekend"})
 
+#: With fewer rows, as a request has, hash tables cost more than they save.
+FEW: Final = 1_000
+
 
 def calendar_part(times: Array, part: str) -> Array:
     """Return one calendar part (UTC) of each time as a float; NaN where the time is missing.
@@ -90,13 +93,63 @@ def bin_of(values: Array, edges: Array) -> Array:
     return np.where(np.isnan(values), np.nan, np.searchsorted(edges, values, side="right").astype(float))
 
 
+def shares(values: Array) -> tuple[Array, Array]:
+    """Return the values that are present, sorted, and the share of all rows that each of them has."""
+    found, counts = np.unique(values[~_missing(values)], return_counts=True)
+    return found, counts / max(len(values), 1)
+
+
+def share_of(values: Array, known: Array, share: Array) -> Array:
+    """Return the share of each value: 0 where it is not among the known ones, NaN where it is missing.
+
+    Examples
+    --------
+    >>> known, share = shares(np.array(["a", "b", "a", None], dtype=object))
+    >>> share_of(np.array(["b", "a", "c", None], dtype=object), known, share).tolist()
+    [0.25, 0.5, 0.0, nan]
+    """
+    share_by_value = dict(zip(known.tolist(), share.tolist(), strict=True))
+    found = np.array([share_by_value.get(value, 0.0) for value in values.tolist()], dtype=np.float64)
+    return np.where(_missing(values), np.nan, found)
+
+
+def _missing(values: Array) -> Array:
+    if values.dtype == object:
+        return np.array([value is None for value in values], dtype=bool)
+    return ~np.isfinite(values)
+
+
 def crossed(columns: list[Array]) -> Array:
-    """Return one text per row that joins the columns' values; None where any is missing."""
-    texts = [_as_text(column) for column in columns]
-    return np.array([None if None in row else " & ".join(row) for row in zip(*texts, strict=True)], dtype=object)
+    """Return one text per row that joins the columns' values; None where any is missing.
+
+    >>> crossed([np.array(["a", "b", None], dtype=object), np.array([1.0, 2.5, 3.0])]).tolist()
+    ['a & 1', 'b & 2.5', None]
+    """
+    if len(columns[0]) < FEW:
+        texts = [_as_text(column) for column in columns]
+        return np.array([None if None in row else " & ".join(row) for row in zip(*texts, strict=True)], dtype=object)
+    import pandas as pd
+
+    joined = np.zeros(len(columns[0]), dtype=np.int64)
+    missing = np.zeros(len(joined), dtype=bool)
+    unique = np.array([""], dtype=object)
+    for column in columns:
+        codes, values = pd.factorize(column if column.dtype == object else column + 0.0)  # there is one zero
+        missing |= codes < 0
+        if not len(values):
+            break
+        told = values if column.dtype == object else [f"{value:g}" for value in values]
+        pairs, kept = pd.factorize(joined * len(values) + codes)
+        unique = np.array(
+            [f"{unique[pair // len(values)]} & {told[pair % len(values)]}" for pair in kept], dtype=object
+        )
+        joined = pairs
+    made = np.array([text.removeprefix(" & ") for text in unique], dtype=object)[joined]
+    made[missing] = None
+    return made
 
 
 def _as_text(column: Array) -> list[str | None]:
     if column.dtype == object:
         return list(column)
-    return [None if np.isnan(value) else f"{value:g}" for value in column]
+    return [None if np.isnan(value) else f"{value + 0.0:g}" for value in column]

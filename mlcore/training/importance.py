@@ -42,10 +42,11 @@ def permutation_importance(
     metric : Metric
     rng : numpy.random.Generator
     """
+    whole = frame
     if len(frame) > MAXIMUM_ROWS:
         rows = np.sort(rng.choice(len(frame), MAXIMUM_ROWS, replace=False))
         frame, target = frame.iloc[rows], target[rows]
-    matrix = pipeline[:1].transform(frame)
+    matrix = pipeline[0].transform(frame, whole)
     model = pipeline[1:]
     before = metric.loss(metric.value(target, Output.of(model, matrix)))
     found = []

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from mlcore.contract import DataContract
+from mlcore.errors import UseCaseError
+from mlcore.policy.naming import feature_names, generated_names, generated_types, monomials
 from mlcore.policy.training import Candidate, FeatureStep
 from mlcore.training.estimators import make_estimator, takes_missing
-from mlcore.training.naming import feature_names, generated_names, monomials
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -73,25 +73,28 @@ def model_features(usecase: UseCase) -> ModelFeatures:
     feature_names(policy, contract)
     # A raw timestamp is a number that only ever grows: a model that sees it learns the row's age, not the world.
     raw = [c.name for c in contract.features if c.name not in policy.exclude and c.type != "timestamp"]
-    used = {name for step in policy.features for name in step.columns} | set(raw)
+    used = {name for step in policy.features for name in (*step.columns, *step.by)} | set(raw)
+    if policy.looks_back:
+        used.update(_identity(usecase))
     return ModelFeatures(
         columns=[
             [column.name, column.type, list(column.categories) if column.categories else None]
-            for column in contract.inputs
+            for column in (*contract.inputs, contract.target)
             if column.name in used
         ],
         raw=raw,
-        steps=[_plain(step, contract) for step in policy.features],
+        steps=[_plain(step, usecase) for step in policy.features],
     )
 
 
-def _plain(step: FeatureStep, contract: DataContract) -> dict[str, Any]:
+def _plain(step: FeatureStep, usecase: UseCase) -> dict[str, Any]:
+    contract = usecase.contract
     factors: list[list[str]] = []
     if step.kind == "product":
         factors = [list(step.columns)]
     elif step.kind == "polynomial":
         factors = [list(monomial) for monomial in monomials(step.columns, step.degree)]
-    return {
+    plain: dict[str, Any] = {
         "kind": step.kind,
         "columns": list(step.columns),
         "parts": list(step.parts),
@@ -99,6 +102,37 @@ def _plain(step: FeatureStep, contract: DataContract) -> dict[str, Any]:
         "monomials": factors,
         "names": list(generated_names(step, contract)),
     }
+    if step.kind == "own":
+        if not step.code:
+            raise UseCaseError(
+                "own functions are in the use case's folder",
+                subject=usecase.name,
+                expected="a use case that `load_usecase` read",
+                got="one without a folder",
+            )
+        plain |= {"function": step.function, "code": step.code}
+    if step.looks_back:
+        assert contract.time is not None
+        plain |= {
+            "after": int(step.after.total_seconds()),
+            "window": int(step.window.total_seconds()) if step.window else 0,
+            "by": list(step.by),
+            "statistics": list(step.statistics),
+            "time": contract.time.name,
+            "identity": _identity(usecase),
+            "target": contract.target.name,
+        }
+    return plain
+
+
+def _identity(usecase: UseCase) -> list[str]:
+    """Return the columns in which a row that is given twice is equal, the time first."""
+    contract = usecase.contract
+    assert contract.time is not None
+    keys = [column.name for column in contract.inputs if column.role == "key"]
+    # without keys, a group has one row at a time
+    groups = [name for step in usecase.training.features for name in step.by]
+    return list(dict.fromkeys([contract.time.name, *(keys or groups)]))
 
 
 def discrete_names(usecase: UseCase) -> frozenset[str]:
@@ -111,6 +145,9 @@ def discrete_names(usecase: UseCase) -> frozenset[str]:
         made = generated_names(step, contract)
         if step.kind in ("cross", "bins"):
             names.update(made)
+        elif step.kind == "lag":
+            kinds = generated_types(step, contract)
+            names.update(name for name, kind in zip(made, kinds, strict=True) if kind in ("category", "text"))
         elif step.kind == "calendar":
             parts = [part for _ in step.columns for part in step.parts]
             names.update(name for name, part in zip(made, parts, strict=True) if part in DISCRETE_PARTS)

@@ -44,11 +44,12 @@ def provenance(root: Path) -> Provenance:
         code_commit=commit.strip(),
         code_dirty=bool(changes.strip()),
         lock_digest=digest_bytes(lock.read_bytes()) if lock.is_file() else "",
-        libraries={"python": sys.version.split()[0], **_versions()},
+        libraries={"python": sys.version.split()[0], **libraries()},
     )
 
 
-def _versions() -> dict[str, str]:
+def libraries() -> dict[str, str]:
+    """Return the installed versions of the libraries that a model depends on."""
     found = {}
     for name in LIBRARIES:
         try:

@@ -16,3 +16,13 @@ def one_thread() -> AbstractContextManager[Any]:
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     return threadpool_limits(limits=1)
+
+
+def sum_in_order() -> None:
+    """Let OpenMP add up in one thread for as long as the calling thread lives; for each thread of a pool.
+
+    OpenMP keeps the number of threads for each thread apart: what `one_thread` sets in one holds in no other.
+    """
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(limits=1, user_api="openmp")

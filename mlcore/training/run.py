@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import os
 import time
-import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from mlcore.errors import TrainingError
 from mlcore.metrics import Output, all_metrics, metric_named
+from mlcore.policy.training import Candidate
+from mlcore.training.fitting import Bench, Job, Runner, fitting_here, in_threads
 from mlcore.training.importance import Importance, permutation_importance
 from mlcore.training.pipeline import build_pipeline
-from mlcore.training.reproducible import one_thread
-from mlcore.training.search import Progress, Trial, dummy_candidate, planned_trials, search
-from mlcore.training.splits import split_holdout, target_values, usable
+from mlcore.training.reproducible import sum_in_order
+from mlcore.training.search import Progress, dummy_candidate, planned_trials, search
+from mlcore.training.splits import Fold, evenly_spread, split_holdout, target_values, usable
+from mlcore.training.trials import SearchJournal, Trial
 
 if TYPE_CHECKING:
     import pandas as pd
     from sklearn.pipeline import Pipeline
 
     from mlcore.usecase import UseCase
+
+Array = np.ndarray[Any, Any]
+
+#: Further seeds that the winner is fitted with, to see what a seed is worth.
+SIBLINGS: Final = 2
+#: Shares of the newest fold's training rows that the learning curve is drawn from, besides all of them.
+_CURVE: Final = (0.1, 0.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +47,10 @@ class Scores:
     overfitting_gap : float
         The search metric's loss on held-out rows minus that on training rows; the larger, the more the model
         learned by heart, or the more the world moved.
+    learning_curve : tuple of (rows, train, validation)
+        The search metric of the winner on the newest fold, fitted on ever more of its rows, the newest ones.
+    seed_deviation : float
+        Standard deviation, over three seeds, of the gate's metric on held-out rows: how lucky a model can be.
     """
 
     train: Mapping[str, float]
@@ -43,6 +58,8 @@ class Scores:
     holdout: Mapping[str, float]
     dummy_holdout: Mapping[str, float]
     overfitting_gap: float
+    learning_curve: tuple[tuple[int, float, float], ...] = ()
+    seed_deviation: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for the ledger."""
@@ -52,6 +69,8 @@ class Scores:
             "holdout": dict(self.holdout),
             "dummy_holdout": dict(self.dummy_holdout),
             "overfitting_gap": self.overfitting_gap,
+            "learning_curve": [list(step) for step in self.learning_curve],
+            "seed_deviation": self.seed_deviation,
         }
 
 
@@ -85,6 +104,8 @@ def train_model(
     *,
     seed: int,
     progress: Progress | None = None,
+    journal: SearchJournal | None = None,
+    runner: Runner = in_threads,
     clock: Callable[[], float] = time.perf_counter,
 ) -> TrainedModel:
     """Train the use case's best candidate.
@@ -99,6 +120,10 @@ def train_model(
     seed : int
     progress : callable, optional
         ``(fits done, fits planned, trial)`` after each fit of the search.
+    journal : SearchJournal, optional
+        Remembers the search's fits, for a training that was killed to go on from.
+    runner : callable, default=in_threads
+        Where the search's fits run.
     clock : callable, default=time.perf_counter
 
     Raises
@@ -115,21 +140,46 @@ def train_model(
     began = clock()
     train, holdout = split_holdout(frame, usecase)
     target, truth = target_values(train, contract), target_values(holdout, contract)
-    if contract.task == "classification" and len(np.unique(target)) < 2:
+    if len(np.unique(target)) < 2:
         raise TrainingError(
-            "nothing to learn", subject=contract.target.name, expected="at least 2 classes", got=f"only {target[0]!r}"
+            "nothing to learn",
+            subject=contract.target.name,
+            expected="at least 2 different values among the training rows",
+            got=f"only {target[0]}",
+            remedy="Look at where the target comes from; a constant needs no model.",
         )
-    found = search(train, usecase, seed=seed, progress=progress, clock=clock)
+    found = search(train, usecase, seed=seed, progress=progress, journal=journal, runner=runner, clock=clock)
     searched = clock()
-    candidate, parameters = planned_trials(usecase, seed=seed)[found.best.number]
-    pipeline = _fit(build_pipeline(usecase, candidate, parameters, seed, threads=-1), train, target)
-    dummy = _fit(build_pipeline(usecase, dummy_candidate(usecase), {}, seed), train, target)
-    fitted = clock()
+    candidate, _ = planned_trials(usecase, seed=seed)[found.best.number]
     metric = metric_named(usecase.training.search.metric, contract.task)
-    on_train = all_metrics(contract.task, target, Output.of(pipeline, train))
-    on_holdout = all_metrics(contract.task, truth, Output.of(pipeline, holdout))
-    importance = permutation_importance(pipeline, holdout, truth, metric, np.random.default_rng(seed))
-    lost = [metric.loss(scores.get(metric.name, float("nan"))) for scores in (on_train, on_holdout)]
+    gate = metric_named(usecase.gate_metric, contract.task)
+    pipeline = build_pipeline(usecase, candidate, found.best.parameters, seed, threads=-1)
+    dummy = build_pipeline(usecase, dummy_candidate(usecase), {}, seed)
+    seeds = range(seed + 1, seed + 1 + SIBLINGS) if "random_state" in pipeline[-1].get_params() else ()
+    siblings = [build_pipeline(usecase, candidate, found.best.parameters, other)[1:] for other in seeds]
+    pipeline[0].fit(train)
+    known, held_out = (pipeline[0].transform(rows) for rows in (train, holdout))
+
+    def measure_known() -> Mapping[str, float]:
+        return all_metrics(contract.task, target, Output.of(pipeline[1:], known))
+
+    def measure_sibling(sibling: Pipeline) -> float:
+        return gate.value(truth, Output.of(_fit(sibling, known, target), held_out))
+
+    # what is fitted once more, only to be measured, keeps the cores busy that the winner leaves
+    with fitting_here(), ThreadPoolExecutor(len(os.sched_getaffinity(0)), "measure", sum_in_order) as pool:
+        winner = pool.submit(_fit, pipeline[1:], known, target)
+        luck = [pool.submit(measure_sibling, sibling) for sibling in siblings]
+        curve = pool.submit(_learning_curve, Bench.of(train, usecase, seed=seed), candidate, found.best)
+        _fit(dummy, train, target)
+        winner.result()
+        fitted = clock()
+        trained = pool.submit(measure_known)
+        on_holdout = all_metrics(contract.task, truth, Output.of(pipeline[1:], held_out))
+        importance = permutation_importance(pipeline, holdout, truth, metric, np.random.default_rng(seed))
+        on_train, learning_curve = trained.result(), curve.result()
+        scores = [on_holdout.get(gate.name, float("nan")), *(other.result() for other in luck)]
+    lost = [metric.loss(measured.get(metric.name, float("nan"))) for measured in (on_train, on_holdout)]
     return TrainedModel(
         pipeline=pipeline,
         dummy=dummy,
@@ -144,6 +194,8 @@ def train_model(
             holdout=on_holdout,
             dummy_holdout=all_metrics(contract.task, truth, Output.of(dummy, holdout)),
             overfitting_gap=lost[1] - lost[0] if np.isfinite(lost).all() else 0.0,
+            learning_curve=learning_curve,
+            seed_deviation=_seed_deviation(scores),
         ),
         trials=found.trials,
         importance=importance,
@@ -155,20 +207,57 @@ def train_model(
     )
 
 
+def fit_winner(
+    train: pd.DataFrame, usecase: UseCase, candidate: Candidate, parameters: Mapping[str, Any], seed: int
+) -> Pipeline:
+    """Fit a candidate with all of its parameters given, fixed and searched, on the training rows.
+
+    Raises
+    ------
+    TrainingError
+        If it cannot be fitted.
+    """
+    pipeline = build_pipeline(usecase, candidate, parameters, seed, threads=-1)
+    with fitting_here():
+        return _fit(pipeline, train, target_values(train, usecase.contract))
+
+
+def _learning_curve(bench: Bench, candidate: Candidate, best: Trial) -> tuple[tuple[int, float, float], ...]:
+    """Fit the winner on a tenth and on three tenths of the newest fold's rows; on all of them it was fitted before."""
+    fold, steps = bench.folds[0], []
+    for fraction in _CURVE:
+        rows = fold.train[-max(2, int(len(fold.train) * fraction)) :]
+        smaller = Bench(bench.frame, bench.target, (Fold(rows, fold.validation),), bench.usecase, bench.seed)
+        trial = smaller.meet(Job(replace(best, validation=(), train=()), candidate, best.parameters, 0))
+        if trial.validation:
+            steps.append((len(rows), trial.train[0], trial.validation[0]))
+    return (*steps, (len(fold.train), best.train[0], best.validation[0]))
+
+
+def _seed_deviation(scores: Sequence[float]) -> float:
+    """How much the scores of the winner and of its siblings differ, which is no merit of any of them.
+
+    References
+    ----------
+    Bouthillier, X. et al. (2021). Accounting for variance in machine learning benchmarks. MLSys 3.
+    """
+    return float(np.std(scores, ddof=1)) if len(scores) > 1 and np.isfinite(scores).all() else 0.0
+
+
 def golden_rows(frame: pd.DataFrame, usecase: UseCase) -> pd.DataFrame:
     """Return up to ``serving.golden_rows`` rows, evenly spread over `frame`, input columns only."""
     rows = usable(frame, usecase.contract)
-    spread = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), usecase.serving.golden_rows)).astype(int))
-    return rows.iloc[spread][[column.name for column in usecase.contract.inputs]].reset_index(drop=True)
+    return rows.iloc[evenly_spread(len(rows), usecase.serving.golden_rows)][
+        [column.name for column in usecase.contract.inputs]
+    ].reset_index(drop=True)
 
 
-def _fit(pipeline: Pipeline, train: pd.DataFrame, target: Any) -> Pipeline:
-    with warnings.catch_warnings(), one_thread():
-        warnings.simplefilter("ignore")  # the search has noted them
-        try:
-            pipeline.fit(train, target)
-        except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
-            raise TrainingError("the winner cannot be fitted on all training rows", got=str(error)[:200]) from None
+def _fit(pipeline: Pipeline, train: Any, target: Any) -> Pipeline:
+    """Fit within `fitting_here`, which keeps the warnings that the search has noted."""
+    try:
+        pipeline.fit(train, target)
+    except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
+        raise TrainingError("the winner cannot be fitted on all training rows", got=str(error)[:200]) from None
     estimator = pipeline[-1]
     if "n_jobs" in estimator.get_params():
         # Threads help to fit; to answer one row they only cost, and services run one thread a request.

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import itertools
 import time
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from mlcore.errors import TrainingError
-from mlcore.metrics import Metric, Output, metric_named
+from mlcore.metrics import Metric
 from mlcore.policy.training import Candidate
+from mlcore.training.fitting import Bench, Job, Runner, in_threads, search_metric
 from mlcore.training.pipeline import build_pipeline
-from mlcore.training.reproducible import one_thread
-from mlcore.training.splits import Fold, search_folds, target_values
+from mlcore.training.trials import SearchJournal, Trial
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,62 +24,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, "Trial"], None]
 
-#: Fitted rows are scored too, to see over-fitting; this many are enough.
-TRAIN_SCORE_ROWS: Final = 20_000
 #: Of more trials than this, only the better half goes on after the newest fold (successive halving).
 KEPT_AT_LEAST: Final = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One candidate with one set of parameters, and how it did.
-
-    Parameters
-    ----------
-    number : int
-        Position in the search; 0 is the dummy baseline.
-    candidate, estimator : str
-        Name in the use case, and import path.
-    parameters : mapping
-        Every parameter that the use case sets, fixed and searched.
-    state : {"done", "stopped", "skipped", "failed"}
-        ``stopped``: not among the better half after the newest fold; ``skipped``: the budget was spent.
-    validation, train : tuple of float
-        The search metric on each fold scored, the newest first, and on that fold's training rows.
-    seconds : float
-    note : str
-        Why it failed, or the first warning.
-    """
-
-    number: int
-    candidate: str
-    estimator: str
-    parameters: Mapping[str, Any]
-    state: Literal["done", "stopped", "skipped", "failed"] = "skipped"
-    validation: tuple[float, ...] = ()
-    train: tuple[float, ...] = ()
-    seconds: float = 0.0
-    note: str = ""
-
-    @property
-    def mean_validation(self) -> float:
-        """Mean of the search metric over the folds scored; nan without any."""
-        return float(np.mean(self.validation)) if self.validation else float("nan")
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the row of the trials table."""
-        return {
-            "number": self.number,
-            "candidate": self.candidate,
-            "estimator": self.estimator,
-            "parameters": dict(self.parameters),
-            "state": self.state,
-            "validation": list(self.validation),
-            "train": list(self.train),
-            "mean_validation": self.mean_validation if self.validation else None,
-            "seconds": round(self.seconds, 4),
-            "note": self.note,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +42,7 @@ def dummy_candidate(usecase: UseCase) -> Candidate:
     """Return the baseline every search includes: the best constant answer."""
     if usecase.contract.task == "classification":
         return Candidate(name="dummy", estimator="sklearn.dummy.DummyClassifier", parameters={"strategy": "prior"})
-    metric = _search_metric(usecase).name
+    metric = search_metric(usecase).name
     strategy = "median" if metric in ("mean_absolute_error", "mean_absolute_percentage_error") else "mean"
     return Candidate(name="dummy", estimator="sklearn.dummy.DummyRegressor", parameters={"strategy": strategy})
 
@@ -131,13 +76,15 @@ def search(
     seed: int,
     budget_seconds: float | None = None,
     progress: Progress | None = None,
+    journal: SearchJournal | None = None,
+    runner: Runner = in_threads,
     clock: Callable[[], float] = time.perf_counter,
 ) -> SearchResult:
     """Score every planned trial on the same folds and choose the best mean.
 
     All trials meet the newest fold; then the worse half stops, and the others meet the remaining folds
-    (Jamieson & Talwalkar, 2016). Which trial wins depends on the data, the use case and `seed` alone as long
-    as the time budget is not reached; a trial that it cuts off is marked ``skipped``.
+    (successive halving; Jamieson & Talwalkar, 2016). Which trial wins depends on the data, the use case and
+    `seed` alone as long as the time budget is not reached; a trial that it cuts off is marked ``skipped``.
 
     Parameters
     ----------
@@ -149,6 +96,10 @@ def search(
         Default: the policy's.
     progress : callable, optional
         ``(fits done, fits planned, trial)`` after each fit.
+    journal : SearchJournal, optional
+        Fits that an earlier, killed search has finished are taken from it, and counted in the budget.
+    runner : callable, default=in_threads
+        Where the fits run.
     clock : callable, default=time.perf_counter
 
     Raises
@@ -163,66 +114,34 @@ def search(
         Trial(number, candidate.name, candidate.estimator, {**candidate.parameters, **parameters})
         for number, (candidate, parameters) in enumerate(plan)
     ]
-    folds = search_folds(frame, usecase)
-    metric = _search_metric(usecase)
-    bench = _Bench(frame, target_values(frame, usecase.contract), usecase, metric, seed, clock)
+    bench = Bench.of(frame, usecase, seed=seed, clock=clock)
+    metric = search_metric(usecase)
     budget = usecase.training.search.seconds if budget_seconds is None else budget_seconds
-    started, done, planned = clock(), 0, len(trials) * len(folds)
+    known = journal.read() if journal is not None else {}
+    spent = sum({trial.number: trial.seconds for trial in known.values()}.values())
+    started, done, planned = clock() - spent, 0, len(trials) * len(bench.folds)
     running = list(range(len(trials)))
-    for round_number, fold in enumerate(folds):
-        for number in running:
-            if clock() - started > budget and number > 0:
-                continue
-            trials[number] = bench.meet(trials[number], *plan[number], fold)
+    for fold in range(len(bench.folds)):
+        met_before = [known[number, fold] for number in running if (number, fold) in known]
+        to_meet = (Job(trials[number], *plan[number], fold) for number in running if (number, fold) not in known)
+        due = itertools.takewhile(lambda job: job.trial.number == 0 or clock() - started <= budget, to_meet)
+        for trial in itertools.chain(met_before, runner(due, bench)):
+            if journal is not None and (trial.number, fold) not in known:
+                journal.add(trial, fold)
+            trials[trial.number] = trial
             done += 1
             if progress is not None:
-                progress(done, planned, trials[number])
-        running = [number for number in running if len(trials[number].validation) == round_number + 1]
-        if round_number == 0 and len(folds) > 1:
+                progress(done, planned, trial)
+        running = [number for number in running if len(trials[number].validation) == fold + 1]
+        if fold == 0 and len(bench.folds) > 1:
             kept = _better_half(trials, running, metric)
-            planned = done + len(kept) * (len(folds) - 1)
+            planned = done + len(kept) * (len(bench.folds) - 1)
             for number in set(running) - set(kept):
                 trials[number] = replace(trials[number], state="stopped")
             running = kept
-    trials = [replace(trial, state="done") if len(trial.validation) == len(folds) else trial for trial in trials]
-    return SearchResult(_best(trials, metric, usecase), tuple(trials), metric.name, len(folds))
-
-
-@dataclass(frozen=True, slots=True)
-class _Bench:
-    """What every trial shares: the rows, the target, the metric, the seed and the clock."""
-
-    frame: pd.DataFrame
-    target: Any
-    usecase: UseCase
-    metric: Metric
-    seed: int
-    clock: Callable[[], float]
-
-    def meet(self, trial: Trial, candidate: Candidate, parameters: Mapping[str, Any], fold: Fold) -> Trial:
-        """Fit the trial on one fold and add its scores."""
-        began = self.clock()
-        pipeline = build_pipeline(self.usecase, candidate, parameters, self.seed, threads=-1)
-        with warnings.catch_warnings(record=True) as caught, one_thread():
-            warnings.simplefilter("always")
-            try:
-                pipeline.fit(self.frame.iloc[fold.train], self.target[fold.train])
-                fitted_on = fold.train[:: max(1, len(fold.train) // TRAIN_SCORE_ROWS)]
-                validation, train = self._score(pipeline, fold.validation), self._score(pipeline, fitted_on)
-            except (ValueError, TypeError, ArithmeticError, np.linalg.LinAlgError) as error:
-                return replace(trial, state="failed", note=str(error).strip().splitlines()[0][:200])
-        if not np.isfinite(validation):
-            return replace(trial, state="failed", note=f"{self.metric.name} is not defined on a validation fold")
-        return replace(
-            trial,
-            validation=(*trial.validation, validation),
-            train=(*trial.train, train),
-            seconds=trial.seconds + self.clock() - began,
-            note=trial.note or (str(caught[0].message).splitlines()[0][:200] if caught else ""),
-        )
-
-    def _score(self, pipeline: Any, rows: Any) -> float:
-        return self.metric.value(self.target[rows], Output.of(pipeline, self.frame.iloc[rows]))
+    folds = len(bench.folds)
+    trials = [replace(trial, state="done") if len(trial.validation) == folds else trial for trial in trials]
+    return SearchResult(_best(trials, metric, usecase), tuple(trials), metric.name, folds)
 
 
 def _better_half(trials: list[Trial], running: list[int], metric: Metric) -> list[int]:
@@ -242,7 +161,3 @@ def _best(trials: list[Trial], metric: Metric, usecase: UseCase) -> Trial:
         )
     complete = [trial for trial in trials if len(trial.validation) == most and trial.state != "failed"]
     return min(complete, key=lambda trial: (metric.loss(trial.mean_validation), trial.number))
-
-
-def _search_metric(usecase: UseCase) -> Metric:
-    return metric_named(usecase.training.search.metric, usecase.contract.task)

@@ -36,6 +36,17 @@ def usable(frame: pd.DataFrame, contract: DataContract) -> pd.DataFrame:
     return kept.reset_index(drop=True)
 
 
+def evenly_spread(rows: int, most: int) -> Array:
+    """Return up to `most` positions, from the first of `rows` to the last.
+
+    Examples
+    --------
+    >>> evenly_spread(9, 3).tolist(), evenly_spread(2, 3).tolist()
+    ([0, 4, 8], [0, 1])
+    """
+    return np.unique(np.linspace(0, rows - 1, min(rows, most)).astype(int))
+
+
 def target_values(frame: pd.DataFrame, contract: DataContract) -> Array:
     """Return the target as float64 (regression), or as text, bool or int64 labels (classification)."""
     column = frame[contract.target.name]

@@ -1,4 +1,4 @@
-"""The gate: promote when better beyond doubt, hold when undecided, reject when worse or when a guard fails."""
+"""The gate: promote when surely better, hold when undecided, reject when surely worse or when a guard fails."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from mlcore.metrics import Output, metric_named
+from mlcore.metrics import METRICS, Output, metric_named
 from mlcore.validation.bootstrap import Resampler
+from mlcore.validation.evidence import calibration, change_fraction, residuals
 from mlcore.validation.guards import all_guards, slices
+from mlcore.validation.leaks import leak_guards
 from mlcore.validation.report import EvaluationReport, GuardResult, MetricResult, Verdict, WorstRow
 from mlcore.validation.subject import Model, Subject, margin
 
@@ -23,7 +25,13 @@ _WORST: Final = 10
 
 
 def evaluate(
-    challenger: Model, champion: Model | None, holdout: pd.DataFrame, usecase: UseCase, *, rng: np.random.Generator
+    challenger: Model,
+    champion: Model | None,
+    holdout: pd.DataFrame,
+    usecase: UseCase,
+    *,
+    rng: np.random.Generator,
+    train: pd.DataFrame | None = None,
 ) -> EvaluationReport:
     """Judge `challenger` on held-out rows; the first model is judged against the dummy that came with it.
 
@@ -36,11 +44,14 @@ def evaluate(
     usecase : UseCase
     rng : numpy.random.Generator
         Draws the resamples.
+    train : DataFrame, optional
+        Contract columns of the rows the challenger was fitted on; with them leaks are looked for, and models with
+        lags look back at them.
     """
     from mlcore.training.splits import target_values, usable
 
     policy, contract = usecase.validation, usecase.contract
-    metric = metric_named(policy.metric or usecase.training.search.metric, contract.task)
+    metric = metric_named(usecase.gate_metric, contract.task)
     rows = usable(holdout, contract)
     truth = target_values(rows, contract)
     opponent: Any = "champion" if champion is not None else "dummy"
@@ -57,20 +68,23 @@ def evaluate(
             0,
             extra_rows=policy.minimum_rows - len(rows),
         )
-    answers = champion.output(rows) if champion is not None else Output.of(challenger.dummy, rows)
+    # both look back at the same rows, not each at what it kept of its own training
+    answers = champion.output(rows, train) if champion is not None else Output.of(challenger.dummy, rows)
     subject = Subject(
         usecase=usecase,
         model=challenger,
         frame=rows,
         truth=truth,
-        challenger=challenger.output(rows),
+        challenger=challenger.output(rows, train),
         opponent=answers,
         metric=metric,
         resampler=Resampler(len(rows), _blocks(rows, usecase), policy.resamples, rng),
     )
-    primary = subject.compare(metric)
+    primary = subject.compare(metric, seed_noise=_seed_noise(challenger, champion, policy.resamples, rng))
+    others = [item for item in METRICS.values() if item.task == contract.task and item.name != metric.name]
     found, slice_guards = slices(subject) if champion is not None else ([], [])
-    guards = (*all_guards(subject), *slice_guards)
+    leaks = leak_guards(subject, usable(train, contract), first=champion is None) if train is not None else ()
+    guards = (*leaks, *all_guards(subject), *slice_guards)
     verdict, sentence, reasons = _judge(usecase, primary, guards, opponent)
     return EvaluationReport(
         verdict=verdict,
@@ -81,12 +95,26 @@ def evaluate(
         confidence=policy.confidence,
         rows=len(rows),
         units=subject.resampler.units,
-        metrics=(primary,),
+        metrics=(primary, *(subject.compare(item) for item in others)),
         guards=guards,
         slices=tuple(found),
         worst_rows=_worst(subject),
+        calibration=calibration(subject),
+        residuals=residuals(subject),
         extra_rows=_extra_rows(primary, len(rows)) if verdict == "hold" else None,
+        change_fraction=change_fraction(subject.challenger, answers) if champion is not None else None,
     )
+
+
+def _seed_noise(challenger: Model, champion: Model | None, resamples: int, rng: np.random.Generator) -> Array | float:
+    """Draw how the difference of the two would vary were each trained with other seeds.
+
+    The draws are normal. Student's, for deviations known from a few seeds, made the gate promote equal models half as
+    often as it may (benchmarks/reports/validity.md has the rates with these).
+    """
+    deviations = [model.seed_deviation for model in (challenger, champion) if model is not None]
+    scale = math.sqrt(sum(deviation**2 for deviation in deviations))
+    return scale * rng.standard_normal(resamples) if scale > 0 else 0.0
 
 
 def _judge(
@@ -114,10 +142,10 @@ def _judge(
     if open_guards:
         return "hold", f"Not decided: {open_guards[0]}.", tuple(open_guards)
     if difference.upper < 0:
-        return "promote", f"Better beyond doubt: {told}.", ()
+        return "promote", f"Better, {policy.confidence:.0%} sure: {told}.", ()
     if difference.upper <= allowed and policy.when_not_worse == "promote" and opponent == "champion":
         return "promote", f"Not worse, within the margin of {allowed:.4g}, and the policy wants it: {told}.", ()
-    return "hold", f"Neither better nor worse beyond doubt: {told}.", (told,)
+    return "hold", f"Neither better nor worse, {policy.confidence:.0%} sure: {told}.", (told,)
 
 
 def _extra_rows(primary: MetricResult, rows: int) -> int | None:

@@ -6,17 +6,24 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from mlcore.errors import OwnCodeError
 from mlcore.metrics import metric_named
+from mlcore.validation.evidence import calibration_error
 from mlcore.validation.report import GuardResult, Outcome, SliceResult
 from mlcore.validation.subject import Subject, margin
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Array = np.ndarray[Any, Any]
 _TIMED_ROWS: Final = 200
 _BINS: Final = 4
+#: Most earlier rows that are sent with a timed row of a model that looks back.
+_HISTORY_ROWS: Final = 1_000
 
 
 def all_guards(subject: Subject, clock: Callable[[], float] = time.perf_counter) -> tuple[GuardResult, ...]:
@@ -71,7 +78,7 @@ def _slice_guard(subject: Subject, item: SliceResult) -> GuardResult:
     name = f"{item.column} = {item.slice}"
     if item.adjusted_p is None:
         return GuardResult("slice", name, "not_judged", f"{item.rows} rows are too few to judge", blocking=False)
-    level = 1 - subject.usecase.validation.confidence
+    level = 1 - subject.usecase.validation.guard_confidence
     outcome: Outcome = "failed" if item.adjusted_p <= level else "passed"
     sentence = f"{subject.metric.name} {item.challenger:.4g} against {item.opponent:.4g} on {item.rows:,} rows"
     return GuardResult("slice", name, outcome, sentence, item.challenger, item.opponent)
@@ -147,25 +154,13 @@ def _invariances(subject: Subject) -> Iterator[GuardResult]:
 
 
 def _calibration(subject: Subject) -> Iterator[GuardResult]:
-    """Compare mean prediction and mean truth in ten bins of the prediction (Naeini, Cooper & Hauskrecht, 2015)."""
     limit = subject.usecase.validation.maximum_calibration_error
     if limit is None:
         return
-    if subject.challenger.probabilities is None:
-        predicted, observed = subject.challenger.values, subject.truth
-        spread = float(np.std(observed))
-    else:
-        # the probability of the label that was given, and whether it was right
-        predicted = subject.challenger.probabilities.max(axis=1)
-        observed = (subject.challenger.values == subject.truth).astype(float)
-        spread = 1.0
-    if spread == 0:
+    value = calibration_error(subject)
+    if math.isnan(value):
         yield GuardResult("calibration", "ten bins", "not_judged", "the target does not vary on these rows")
         return
-    bins = np.array_split(np.argsort(predicted, kind="stable"), 10)
-    gaps = [abs(float(np.mean(predicted[rows])) - float(np.mean(observed[rows]))) for rows in bins if len(rows)]
-    weights = [len(rows) for rows in bins if len(rows)]
-    value = float(np.average(gaps, weights=weights)) / spread
     outcome: Outcome = "passed" if value <= limit else "failed"
     sentence = f"predictions are off by {value:.3f} on average over ten bins, {limit:g} is allowed"
     yield GuardResult("calibration", "ten bins", outcome, sentence, value, limit)
@@ -177,9 +172,9 @@ def _profile(subject: Subject, clock: Callable[[], float]) -> Iterator[GuardResu
         limit = policy.maximum_latency.total_seconds() * 1000
         taken = []
         for number in range(_TIMED_ROWS):
-            row = subject.frame.iloc[[number % len(subject.frame)]]
+            row, history = _request(subject, number % len(subject.frame))
             began = clock()
-            subject.model.output(row)
+            subject.model.output(row, history)
             taken.append((clock() - began) * 1000)
         value = float(np.quantile(taken, 0.99))
         outcome: Outcome = "passed" if value <= limit else "failed"
@@ -192,6 +187,15 @@ def _profile(subject: Subject, clock: Callable[[], float]) -> Iterator[GuardResu
         yield GuardResult("size", "files", outcome, sentence, size, policy.maximum_size_mb)
 
 
+def _request(subject: Subject, number: int) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """Return a row as a caller asks about it; for a model that looks back, with the newest rows before it."""
+    row, column = subject.frame.iloc[[number]], subject.usecase.contract.time
+    if column is None or not subject.usecase.training.looks_back:
+        return row, None
+    earlier = subject.frame[subject.frame[column.name] < row[column.name].iloc[0]]
+    return row, earlier.nlargest(_HISTORY_ROWS, column.name)
+
+
 def _bad_rows(subject: Subject) -> GuardResult:
     """Ask about rows with nothing in them, and with categories never seen: a service will be asked, too."""
     frame = subject.frame.head(3).copy()
@@ -202,7 +206,7 @@ def _bad_rows(subject: Subject) -> GuardResult:
             frame[column.name] = None
     try:
         answers = _score(subject.model.output(frame))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OwnCodeError) as error:
         return GuardResult("bad_rows", "missing and unseen values", "failed", f"it cannot answer: {str(error)[:120]}")
     if not np.isfinite(answers).all():
         return GuardResult("bad_rows", "missing and unseen values", "failed", "an answer is not a number")

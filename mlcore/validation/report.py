@@ -137,6 +137,9 @@ class EvaluationReport:
         The primary one first.
     extra_rows : int or None
         Further held-out rows that would decide, if the observed difference is the true one.
+    change_fraction : float or None
+        How much the challenger changes the champion's answers, as `mlcore.validation.evidence.change_fraction` has it;
+        None without a champion.
     """
 
     verdict: Verdict
@@ -154,6 +157,7 @@ class EvaluationReport:
     calibration: tuple[CurvePoint, ...] = ()
     residuals: tuple[ResidualPoint, ...] = ()
     extra_rows: int | None = None
+    change_fraction: float | None = None
 
     @property
     def primary(self) -> MetricResult | None:

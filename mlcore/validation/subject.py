@@ -30,8 +30,12 @@ class Model(Protocol):
     def dummy(self) -> Any:
         """The fitted baseline that came with it, or None."""
 
-    def output(self, frame: pd.DataFrame) -> Output:
-        """Return its answers."""
+    @property
+    def seed_deviation(self) -> float:
+        """Standard deviation of the gate's metric over seeds of the same recipe."""
+
+    def output(self, frame: pd.DataFrame, history: pd.DataFrame | None = None) -> Output:
+        """Return its answers; `history` as in `Output.of`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +45,11 @@ class FittedModel:
     pipeline: Any
     dummy: Any = None
     size_bytes: int = 0
+    seed_deviation: float = 0.0
 
-    def output(self, frame: pd.DataFrame) -> Output:
-        """Return its answers."""
-        return Output.of(self.pipeline, frame)
+    def output(self, frame: pd.DataFrame, history: pd.DataFrame | None = None) -> Output:
+        """Return its answers; `history` as in `Output.of`."""
+        return Output.of(self.pipeline, frame, history)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,25 +65,28 @@ class Subject:
     metric: Metric
     resampler: Resampler
 
-    def compare(self, metric: Metric, rows: Array | None = None) -> MetricResult:
-        """Return `metric` of both models with intervals, on all rows or on the rows of a mask."""
+    def compare(self, metric: Metric, rows: Array | None = None, seed_noise: Array | float = 0.0) -> MetricResult:
+        """Return `metric` of both models with intervals, on all rows or on the rows of a mask.
+
+        `seed_noise`, one value a resample, is added to the difference: what other seeds would have made of it.
+        """
         losses, results = [], []
         for output in (self.challenger, self.opponent):
             statistics = metric.statistics(self.truth, output)
             if rows is not None:
                 statistics = statistics * rows[:, None]
-            value = float(metric.finish(statistics.sum(axis=0)))
-            replicates = metric.finish(self.resampler.totals(statistics))
-            results.append((value, replicates))
-            losses.append(-replicates if metric.higher_is_better else replicates)
+            resampled = metric.finish(self.resampler.totals(statistics))
+            results.append((float(metric.finish(statistics.sum(axis=0))), resampled))
+            losses.append(-resampled if metric.higher_is_better else resampled)
         units = self.resampler.units if rows is None else self.resampler.units_in(rows)
         (challenger, first), (opponent, second) = results
+        value, replicates = metric.loss(challenger) - metric.loss(opponent), losses[0] - losses[1] + seed_noise
         return MetricResult(
             name=metric.name,
             higher_is_better=metric.higher_is_better,
             challenger=self._interval(challenger, first, units),
             opponent=self._interval(opponent, second, units),
-            difference=self._interval(metric.loss(challenger) - metric.loss(opponent), losses[0] - losses[1], units),
+            difference=self._interval(value, replicates, units),
         )
 
     def _interval(self, value: float, replicates: Array, units: int) -> Interval:

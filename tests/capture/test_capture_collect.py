@@ -17,7 +17,7 @@ from mlcore.capture.collect import UNREADABLE, collect
 from mlcore.capture.records import hash_key, label_record, prediction_record
 from mlcore.capture.segments import SegmentWriter, encode, sealed_segments
 from mlcore.capture.spool import Spool
-from mlcore.capture.store import CaptureStore
+from mlcore.capture.store import Answered, CaptureStore
 from mlcore.capture.windows import due_windows
 from mlcore.policy.monitoring import WindowRule
 
@@ -98,6 +98,17 @@ def test_rows_scored_twice_count_once(tmp_path, churn):
     assert len(store.summary()) == 2
 
 
+def test_what_a_model_has_answered_is_counted(tmp_path, churn):
+    """Each row once, with how many have a label; a model that has answered nothing has no count."""
+    rows = [_row(churn.contract, name) for name in ("a", "b", "c")]
+    _spooled(tmp_path / "spool", rows, rows[:1], [label_record("b", True, ARRIVED.isoformat())])
+    store = CaptureStore(str(tmp_path / "lake"), "churn", churn.contract)
+    assert store.answered(1) is None
+    collect(tmp_path / "spool", store)
+    assert store.answered(1) == Answered(rows=3, labelled=1, last_at=ARRIVED)
+    assert store.answered(2) is None
+
+
 def test_late_labels_tell_their_lag(tmp_path, churn):
     """When a label came is kept beside when its row came."""
     late = label_record("a", True, (ARRIVED + timedelta(days=2)).isoformat())
@@ -127,7 +138,7 @@ _COLLECTOR = """
 import sys
 from pathlib import Path
 from mlcore.capture.collect import collect
-from mlcore.capture.store import CaptureStore
+from mlcore.capture.store import Answered, CaptureStore
 from mlcore.usecase import load_usecase
 contract = load_usecase(Path(sys.argv[3])).contract
 store = CaptureStore(sys.argv[2], "churn", contract)

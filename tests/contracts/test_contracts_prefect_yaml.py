@@ -116,6 +116,7 @@ LABELS = {
     "ml.verdict": "promote",
     "ml.approval": "not-needed",
     "ml.retraining.resume": "true",
+    "ml.approval.again": "true",
 }
 
 

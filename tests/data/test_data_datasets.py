@@ -177,3 +177,12 @@ def test_a_quarantined_batch_is_kept_whole(tmp_path):
     (kept,) = store.all("bikeshare")
     assert (place / "bad.csv").read_text() == source.read_text()
     assert kept.reasons == ("column c is missing",)
+
+
+def test_a_lake_in_s3_keeps_versions(bucket, bikeshare, bikeshare_table):
+    """The same tables, written and read through a server that speaks S3; the same content has the same place."""
+    store = DatasetStore("s3://models/lake")
+    written = store.write(bikeshare.name, bikeshare_table)
+    assert store.write(bikeshare.name, bikeshare_table) == written
+    store.verify(written)
+    assert store.read(written.uri, written.table_version).equals(bikeshare_table)

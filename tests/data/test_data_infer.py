@@ -40,6 +40,11 @@ FILES = {
         "grade",
         "classification",
     ),
+    "names": (
+        pd.DataFrame({"Temp (°C)": RNG.normal(size=100), "2nd Floor": RNG.integers(0, 9, 100), "Sales!": range(100)}),
+        "Sales!",
+        "regression",
+    ),
     "traces": (
         pd.DataFrame(
             {
@@ -97,3 +102,11 @@ def test_the_catalogue_names_every_feature_once(bikeshare, churn):
     assert len(names) == len(set(names))
     assert {"recorded_at_hour", "temperature"} <= {entry.name for entry in entries}
     assert all(entry.owner for entry in entries)
+
+
+def test_columns_that_would_have_one_name_are_refused(tmp_path):
+    """Two columns that differ by a sign only cannot both be in a contract."""
+    path = tmp_path / "rows.csv"
+    pd.DataFrame({"a b": [1, 2], "a-b": [3, 4], "y": [5, 6]}).to_csv(path, index=False)
+    with pytest.raises(UseCaseError, match=r"one name.*a b, a-b"):
+        infer_usecase(str(path), name="rows", target="y", time=None, owner="me@example.org")

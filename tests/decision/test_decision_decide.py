@@ -13,7 +13,15 @@ from mlcore.diagnosis import Diagnosis
 from mlcore.policy.retraining import RetrainingPolicy
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
-CAUSES = ("data_fault", "harmful_shift", "concept_change", "harmless_shift", "healthy", "too_little_data")
+CAUSES = (
+    "data_fault",
+    "harmful_shift",
+    "concept_change",
+    "estimated_harm",
+    "harmless_shift",
+    "healthy",
+    "too_little_data",
+)
 POLICY = RetrainingPolicy(
     harmed_windows=2,
     of_last_windows=3,
@@ -33,6 +41,7 @@ def _window(cause: str, new_rows: int = 1000) -> WindowSubject:
     [
         (_window("healthy"), History(True), "nothing"),
         (_window("harmless_shift"), History(True), "watch"),
+        (_window("estimated_harm"), History(True, ("harmful_shift", "harmful_shift")), "watch"),
         (_window("too_little_data"), History(True), "wait"),
         (_window("data_fault"), History(True, ("harmful_shift", "harmful_shift")), "fix_data"),
         (_window("harmful_shift"), History(True), "watch"),

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from mlcore.drift import Baseline, DriftReport, build_baseline, detect_drift
-from mlcore.drift.statistics import benjamini_hochberg, chi_square, kolmogorov_smirnov, wasserstein
+from mlcore.drift.statistics import benjamini_hochberg, chi_square, distances, kolmogorov_smirnov
 from mlcore.errors import DriftError
 from mlcore.policy.monitoring import DriftPolicy
 from tests.support import churn_rows
@@ -34,7 +34,7 @@ def test_chi_square_and_wasserstein_equal_scipy(seed):
     expected = stats.chi2_contingency(counts, correction=False)
     assert chi_square(counts[0], counts[1]) == pytest.approx((expected.statistic, expected.pvalue), rel=1e-9)
     a, b = np.sort(rng.normal(size=100)), np.sort(rng.normal(1, 2, size=70))
-    assert wasserstein(a, b) == pytest.approx(stats.wasserstein_distance(a, b), rel=1e-9)
+    assert distances(a, b).wasserstein == pytest.approx(stats.wasserstein_distance(a, b), rel=1e-9)
     p_values = rng.random(9)
     assert benjamini_hochberg(p_values) == pytest.approx(stats.false_discovery_control(p_values))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -40,7 +41,10 @@ from tests.support import churn_rows
 
 ROOT = Path(__file__).parents[2]
 T = TypeVar("T")
-pytestmark = [pytest.mark.journey, pytest.mark.timeout(420)]
+#: Seconds that a wait may take. Each ends at once when what it waits for is there; but the server on SQLite may lock
+#: itself for a minute, and again (docs/decisions/0008), and that is waited out.
+PATIENCE = 400.0
+pytestmark = [pytest.mark.journey, pytest.mark.timeout(2 * PATIENCE)]
 
 
 @dataclass
@@ -50,7 +54,7 @@ class Installation:
     stack: Stack
     ledger: Ledger
 
-    def until(self, find: Callable[[Any], T | None], seconds: float = 120) -> T:
+    def until(self, find: Callable[[Any], T | None], seconds: float = PATIENCE) -> T:
         """Wait until `find` finds something in the ledger."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
@@ -62,7 +66,7 @@ class Installation:
         failed = self.stack.server.find_flow_runs(flow_runs={"state": {"type": {"any_": ["FAILED", "CRASHED"]}}})
         pytest.fail(f"not in {seconds} s; failed runs: {[(r['name'], r['state']['message']) for r in failed]}")
 
-    def finished(self, run_id: str, seconds: float = 120) -> dict[str, Any]:
+    def finished(self, run_id: str, seconds: float = PATIENCE) -> dict[str, Any]:
         """Wait until a run is done, and return it."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
@@ -101,6 +105,10 @@ def _announce(here: Installation, path: Path) -> None:
     here.stack.server.post_events([event.to_wire()])
 
 
+def _suspended(here: Installation, approval: Approval) -> bool:
+    return here.stack.server.flow_run(approval.flow_run_id)["state"]["name"] == "Suspended"
+
+
 def _serving(version: int):
     return lambda view: view.first(Deployment, usecase="churn", model_version=version, state="serving")
 
@@ -110,7 +118,7 @@ def test_1_one_event_leads_to_a_question(here, tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "customers.csv"
     churn_rows(1500).to_csv(path, index=False)
     _announce(here, path)
-    approval = here.until(lambda view: next((a for a in view.all(Approval) if a.flow_run_id), None), 180)
+    approval = here.until(lambda view: next((a for a in view.all(Approval) if a.flow_run_id), None))
     with here.ledger.read() as view:
         assert view.get(ModelVersion, usecase="churn", version=1).digest == approval.model_digest
         assert view.get(Evaluation, id=approval.evaluation_id).verdict == "promote"
@@ -120,10 +128,7 @@ def test_1_one_event_leads_to_a_question(here, tmp_path_factory):
         "AUTOMATION",
         "SCHEDULE",
     }
-    until = time.monotonic() + 60
-    while here.stack.server.flow_run(approval.flow_run_id)["state"]["name"] != "Suspended":
-        assert time.monotonic() < until
-        time.sleep(0.3)
+    here.until(lambda _: _suspended(here, approval))
 
 
 def test_2_a_wrong_answer_asks_again_and_a_right_one_is_taken(here):
@@ -137,10 +142,7 @@ def test_2_a_wrong_answer_asks_again_and_a_right_one_is_taken(here):
         approval.flow_run_id, {"decision": "approve", "approver": "owner@example.org", "reason": "  "}
     )
     time.sleep(2)
-    until = time.monotonic() + 60
-    while here.stack.server.flow_run(approval.flow_run_id)["state"]["name"] != "Suspended":
-        assert time.monotonic() < until
-        time.sleep(0.3)
+    here.until(lambda _: _suspended(here, approval))
     with here.ledger.read() as view:
         assert view.get(Approval, id=approval.id).state == "pending"
     answered = here.cli("approve", "--approver", "owner@example.org", "--reason", "the gain is clear", "--json")
@@ -154,7 +156,7 @@ def test_2_a_wrong_answer_asks_again_and_a_right_one_is_taken(here):
 
 def test_3_the_approved_model_serves(here):
     """Promotion, packaging and deployment follow by themselves; the answers name the version."""
-    here.until(_serving(1), 120)
+    here.until(_serving(1))
     rows = [{"customer_id": 1, "seen_at": "2026-03-01T00:00:00Z", "plan": "pro", "monthly_fee": 10.0, "calls": 9}]
     answer = httpx.post(f"{here.stack.host_url}/churn/predict", json={"rows": rows}).json()
     assert answer["model_version"] == 1
@@ -185,12 +187,12 @@ def test_4_forged_and_doubled_events_start_nothing(here):
     )
     bodies.append(doubled.to_wire())
     here.stack.server.post_events(bodies)
-    here.until(lambda view: all(view.get(Wakeup, event_id=body["id"]) for body in bodies), 150)
+    here.until(lambda view: all(view.get(Wakeup, event_id=body["id"]) for body in bodies))
     with here.ledger.read() as view:
         rows = [view.get(Wakeup, event_id=body["id"]) for body in bodies]
         assert len(view.all(Retraining)) == before
     assert {row.outcome for row in rows} == {"ignored"}
-    assert {row.reason.split(":")[0] for row in rows} == {"not justified", "same cause"}
+    assert {row.reason.split(":")[0] for row in rows} == {"not justified by the ledger", "same cause"}
 
 
 def test_5_bad_data_is_quarantined_and_missing_data_is_told(here, tmp_path):
@@ -199,7 +201,7 @@ def test_5_bad_data_is_quarantined_and_missing_data_is_told(here, tmp_path):
     _announce(here, tmp_path / "broken.csv")
     time.sleep(6)
     _announce(here, tmp_path / "missing.csv")
-    batches = here.until(lambda view: b if len(b := view.all(QuarantinedBatch, usecase="churn")) == 2 else None, 150)
+    batches = here.until(lambda view: b if len(b := view.all(QuarantinedBatch, usecase="churn")) == 2 else None)
     told = " ".join(reason for batch in batches for reason in batch.reasons)
     assert "calls: expected 0 to 100" in told
     assert "No such file" in told
@@ -218,7 +220,7 @@ def test_6_a_stage_can_be_started_by_hand_and_a_killed_one_is_carried_on(here, t
     """New data, its training killed with SIGKILL in the middle: the loop goes on by itself, one version comes of it."""
     churn_rows(2500, seed=0).to_csv(tmp_path / "more.csv", index=False)
     here.stack.server.run_deployment("publish-dataset/default", {"usecase": "churn", "uri": str(tmp_path / "more.csv")})
-    here.until(lambda view: view.first(Retraining, usecase="churn", state="running"), 90)
+    here.until(lambda view: view.first(Retraining, usecase="churn", state="running"))
     for process in psutil.process_iter():
         try:
             environment = process.environ()
@@ -229,8 +231,8 @@ def test_6_a_stage_can_be_started_by_hand_and_a_killed_one_is_carried_on(here, t
             if run["name"] == "retrain-churn":
                 os.kill(process.pid, signal.SIGKILL)
     time.sleep(1)
-    here.until(lambda view: not view.first(Retraining, usecase="churn", state="running"), 240)
-    done = here.until(lambda view: view.first(Retraining, usecase="churn", cause_key="dataset:2", state="done"), 240)
+    here.until(lambda view: not view.first(Retraining, usecase="churn", state="running"))
+    done = here.until(lambda view: view.first(Retraining, usecase="churn", cause_key="dataset:2", state="done"))
     with here.ledger.read() as view:
         model = view.get(ModelVersion, usecase="churn", version=done.model_version)
         decisions = view.all(DecisionRecord, usecase="churn", cause_key="dataset:2")
@@ -255,7 +257,39 @@ def test_7_every_run_left_its_sentence(here):
         assert told[name], name
 
 
-def test_8_a_taken_port_is_one_clear_error(here, tmp_path):
+def test_8_a_model_is_made_again_here_and_on_dask(here, tmp_path):
+    """The same dataset version, lock and seed give the same digest: in this process, and on a cluster's workers."""
+    with here.ledger.read() as view:
+        first = view.get(ModelVersion, usecase="churn", version=1)
+    for arguments in ((), ("--search",)):
+        done = here.cli("reproduce", "churn/1", "--json", *arguments)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["found"] == first.digest
+    assert "no such model" in here.cli("reproduce", "churn/99").stderr
+    script = tmp_path / "script.py"  # a file: the workers import their parent's
+    script.write_text(
+        "import asyncio, sys\nfrom flows.train import train\n"
+        "if __name__ == '__main__':\n    asyncio.run(train('churn', int(sys.argv[1])))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script, str(first.dataset_version)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, **here.stack.variables, "MLOPS_DASK": "local"},
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr
+    with here.ledger.read() as view:
+        assert view.first(ModelVersion, order_by="-version", usecase="churn").digest == first.digest
+    runs = httpx.post(
+        f"{here.stack.api_url}/task_runs/filter", json={"task_runs": {"name": {"like_": "fold 0"}}}
+    ).json()
+    assert {run["state"]["type"] for run in runs} == {"COMPLETED"}
+
+
+def test_9_a_taken_port_is_one_clear_error(here, tmp_path):
     """A second installation on the same port says so and leaves nothing running."""
     other = Stack(tmp_path / "other", server_port=here.stack.server_port, host_port=free_port())
     with pytest.raises(SettingsError, match="port is taken"):
@@ -263,7 +297,7 @@ def test_8_a_taken_port_is_one_clear_error(here, tmp_path):
     assert here.stack.server.healthy()
 
 
-def test_9_a_dead_server_is_one_clear_error(tmp_path):
+def test_10_a_dead_server_is_one_clear_error(tmp_path):
     """Commands that need a server say which one they looked for."""
     environment = {**os.environ, "PREFECT_API_URL": "http://127.0.0.1:9/api", "MLOPS_HOME": str(tmp_path)}
     done = subprocess.run(

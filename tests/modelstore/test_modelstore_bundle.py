@@ -15,7 +15,7 @@ import pytest
 
 from mlcore.canonical import canonical_bytes, digest_bytes
 from mlcore.errors import ModelFileError
-from mlcore.modelstore import LoadedModel, ModelBundle, ModelMetadata, load_model, save_model
+from mlcore.modelstore import LoadedModel, ModelBundle, ModelMetadata, load_model, load_reference, save_model
 from mlcore.modelstore.bundle import contract_digest, golden_frame
 from mlcore.modelstore.identity import model_digest
 from mlcore.training.run import TrainedModel, golden_rows, train_model
@@ -81,6 +81,33 @@ def test_what_was_saved_is_loaded(
     assert (loaded.baseline, loaded.usecase) == (b"baseline", bikeshare)
     assert loaded.metadata == _metadata(trained)
     assert loaded.size_bytes == saved.size_bytes == sum(path.stat().st_size for path in _folder(saved).iterdir())
+
+
+def test_the_reference_beside_the_baseline_is_mapped_checked_and_optional(
+    saved: ModelBundle, trained: TrainedModel, bikeshare: UseCase, january: pd.DataFrame
+) -> None:
+    """It has a digest in the manifest and no part in the size that is served; one that is absent reads as nothing."""
+    assert load_reference(load_model(saved.uri, saved.digest)) == b""
+    bundle = save_model(
+        trained,
+        _folder(saved).parents[1],
+        bikeshare,
+        _metadata(trained),
+        golden_rows(january, bikeshare),
+        baseline=b"baseline",
+        reference=b"sorted values",
+    )
+    loaded, path = load_model(bundle.uri, bundle.digest), _folder(bundle) / "reference.bin"
+    assert load_reference(loaded)[:] == b"sorted values"
+    assert bundle.size_bytes == loaded.size_bytes
+    assert bundle.size_bytes == sum(part.stat().st_size for part in path.parent.iterdir() if part != path)
+    path.chmod(0o644)
+    for other in (b"other values", b""):
+        path.write_bytes(other)
+        with pytest.raises(ModelFileError, match=r"reference\.bin"):
+            load_reference(loaded)
+    path.unlink()
+    assert load_reference(load_model(bundle.uri, bundle.digest)) == b""
 
 
 def test_saving_twice_is_one_folder(

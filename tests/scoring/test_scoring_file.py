@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -23,6 +24,7 @@ from mlcore.modelstore import LoadedModel, ModelMetadata, load_model, save_model
 from mlcore.scoring import score_file
 from mlcore.training.provenance import Provenance
 from mlcore.training.run import golden_rows, train_model
+from mlcore.usecase import parse_usecase
 from tests.support import churn_rows
 
 ROOT = Path(__file__).parents[2]
@@ -74,6 +76,34 @@ def test_csv_has_the_same_answers(model, source, tmp_path):
     score_file(model, str(source), tmp_path / "b.parquet", model_version=1)
     first, second = (pd.read_parquet(tmp_path / name)["prediction"].tolist() for name in ("a.parquet", "b.parquet"))
     assert first == second
+
+
+def test_parts_see_the_rows_of_earlier_parts(churn, source, tmp_path):
+    """A model that looks back answers a file in the order of time the same, however small its parts are."""
+    steps = [
+        {"kind": "lag", "columns": ["calls", "plan"], "after": "PT30M"},
+        {
+            "kind": "rolling",
+            "columns": ["monthly_fee"],
+            "window": "PT36H",
+            "by": ["plan"],
+            "statistics": ["mean", "max"],
+        },
+    ]
+    data = churn.model_dump(mode="json")
+    usecase = parse_usecase({**data, "training": {**data["training"], "features": steps}}, source="churn")
+    frame = churn_rows(300, start="2025-12-01")
+    frame["left"] = frame["calls"].shift(1, fill_value=0) > 2
+    trained = train_model(frame, usecase, seed=1)
+    facts = ModelMetadata.of(trained, Provenance("", False, "", {}))
+    bundle = save_model(trained, tmp_path / "models", usecase, facts, golden_rows(frame, usecase))
+    model = load_model(bundle.uri, bundle.digest)
+    inputs = pd.read_parquet(source)[[column.name for column in usecase.contract.inputs]]
+    whole = model.predict(inputs).tolist()
+    assert whole != np.concatenate([model.predict(inputs[k : k + 30]) for k in range(0, 1_000, 30)]).tolist()
+    for batch_rows in (30, 1_000):
+        score_file(model, str(source), tmp_path / "out.parquet", model_version=1, batch_rows=batch_rows)
+        assert pd.read_parquet(tmp_path / "out.parquet")["prediction"].tolist() == whole
 
 
 def test_bad_files_are_told(model, source, tmp_path):

@@ -86,9 +86,30 @@ def test_generated_values_are_right(make_churn: Any, customers: pd.DataFrame) ->
     assert made["plan_x_active"].nunique() == 6
 
 
+def test_a_frequency_is_the_share_of_the_training_rows(make_churn: Any, customers: pd.DataFrame) -> None:
+    """Values of training have their share of it, whatever rows are asked about; unseen ones none, missing ones NaN."""
+    cross = {"kind": "cross", "columns": ["plan", "active"]}
+    usecase = make_churn(features=[cross, {"kind": "frequency", "columns": ["plan", "active", "plan_x_active"]}])
+    features = model_features(usecase).fit(customers)
+    names = list(features.get_feature_names_out())[-3:]
+    assert names == ["plan_frequency", "active_frequency", "plan_x_active_frequency"]
+    made = pd.DataFrame(features.transform(customers)[:, -3:], columns=names)
+    for name, column in zip(names, ["plan", "active", ["plan", "active"]], strict=True):
+        expected = customers.groupby(column)["spend"].transform("size") / len(customers)
+        assert np.allclose(made[name], expected)
+    odd = customers.head(3).assign(plan=["platinum", None, "gold"], active=[None, True, False])
+    found = features.transform(odd)[:, -3:]
+    gold = (customers["plan"] == "gold").mean()
+    assert np.array_equal(found[:, 0], [0, np.nan, gold], equal_nan=True)
+    assert np.isnan(found[0, 1])
+    assert np.isnan(found[:2, 2]).all()
+    first_rows = model_features(usecase).fit(customers.assign(plan=None)).transform(odd)
+    assert np.array_equal(first_rows[:, -3], [0, np.nan, 0], equal_nan=True)
+
+
 def test_features_do_not_depend_on_the_target(make_churn: Any, customers: pd.DataFrame) -> None:
     """Shuffled labels change nothing about any feature."""
-    usecase = make_churn(features=[{"kind": "bins", "columns": ["spend"]}])
+    usecase = make_churn(features=[{"kind": "bins", "columns": ["spend"]}, {"kind": "frequency", "columns": ["plan"]}])
     one = model_features(usecase).fit(customers, customers["left"]).transform(customers)
     other = model_features(usecase).fit(customers, customers["left"][::-1]).transform(customers)
     assert np.array_equal(one, other, equal_nan=True)
@@ -99,3 +120,15 @@ def test_steps_are_plain_values(bikeshare: UseCase) -> None:
     kinds = {type(value) for step in model_features(bikeshare).steps for value in step.values()}
     assert kinds <= {str, int, list}
     assert FeatureStep(kind="bins", columns=("spend",)).count == 5
+
+
+def test_few_rows_and_many_have_the_same_features():
+    """Hash tables are worth it for many rows only; a row's features do not depend on how many come with it."""
+    rng = np.random.default_rng(0)
+    words = np.array(["a", "b", "c & d", None], dtype=object)[rng.integers(0, 4, 3 * generators.FEW)]
+    sizes = rng.choice([-0.0, 0.0, 1.0, 2.5, np.nan], len(words))
+    many = generators.crossed([words, sizes])
+    few = [
+        generators.crossed([words[start : start + 7], sizes[start : start + 7]]) for start in range(0, len(words), 7)
+    ]
+    assert many.tolist() == np.concatenate(few).tolist()

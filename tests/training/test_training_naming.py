@@ -6,8 +6,8 @@ import pytest
 
 from mlcore.contract import Column, DataContract
 from mlcore.errors import UseCaseError
+from mlcore.policy.naming import feature_names, generated_names
 from mlcore.policy.training import Candidate, FeatureStep, TrainingPolicy
-from mlcore.training.naming import feature_names, generated_names
 
 CONTRACT = DataContract(
     task="regression",
@@ -31,6 +31,7 @@ CONTRACT = DataContract(
         (FeatureStep(kind="product", columns=("a", "b")), ("a_times_b",)),
         (FeatureStep(kind="cross", columns=("c", "b")), ("c_x_b",)),
         (FeatureStep(kind="bins", columns=("a", "b")), ("a_bin", "b_bin")),
+        (FeatureStep(kind="frequency", columns=("c", "b")), ("c_frequency", "b_frequency")),
         (
             FeatureStep(kind="polynomial", columns=("a", "b"), degree=3),
             ("a_pow2", "a_times_b", "b_pow2", "a_pow3", "a_pow2_times_b", "a_times_b_pow2", "b_pow3"),
@@ -48,6 +49,8 @@ def test_every_kind_has_its_names(step: FeatureStep, names: tuple[str, ...]) -> 
         FeatureStep(kind="ratio", columns=("a", "y")),
         FeatureStep(kind="cross", columns=("shop", "c")),
         FeatureStep(kind="ratio", columns=("a", "c")),
+        FeatureStep(kind="frequency", columns=("a",)),
+        FeatureStep(kind="frequency", columns=("y",)),
         FeatureStep(kind="calendar", columns=("at",)),
         FeatureStep(kind="ratio", columns=("a",)),
     ],

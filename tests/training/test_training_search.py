@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from mlcore.errors import TrainingError, UseCaseError
 from mlcore.metrics import METRICS, Output
 from mlcore.training.estimators import make_estimator
+from mlcore.training.fitting import Bench, Job, in_threads
 from mlcore.training.run import golden_rows, train_model
 from mlcore.training.search import planned_trials, search
-from mlcore.training.splits import target_values
+from mlcore.training.splits import split_holdout, target_values
+from mlcore.training.trials import SearchJournal, Trial
 from mlcore.usecase import UseCase
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_dummy_is_always_there_and_every_candidate_gets_a_turn(bikeshare: UseCase) -> None:
@@ -101,25 +109,73 @@ def test_a_classification_without_time_is_learned(make_churn: Any, customers: pd
 
 
 def test_a_class_seen_once_and_a_constant_target(make_churn: Any, bikeshare: UseCase, customers: pd.DataFrame) -> None:
-    """A class of one row is trained; a single class is one clear error; a constant number is learned."""
+    """A class of one row is trained; a single class, or one number, leaves nothing to learn."""
     customers.loc[0, "left"] = "maybe"
     assert train_model(customers, make_churn(), seed=0).algorithm
-    with pytest.raises(TrainingError, match="at least 2 classes"):
+    with pytest.raises(TrainingError, match=r"nothing to learn.*got only no"):
         train_model(customers.assign(left="no"), make_churn(), seed=0)
     hours = pd.date_range("2020-01-01", periods=300, freq="h", tz="UTC")
-    rng = np.random.default_rng(0)
-    constant = pd.DataFrame(
-        {
-            "recorded_at": hours,
-            "holiday": False,
-            "workingday": True,
-            "weather": "clear",
-            "temperature": rng.normal(size=300),
-            "feels_like": 0.0,
-            "humidity": 50.0,
-            "wind_speed": None,
-            "bikers": 7,
-        }
-    )
-    trained = train_model(constant, bikeshare, seed=0)
-    assert trained.scores.holdout["mean_absolute_error"] == pytest.approx(0, abs=1e-6)
+    constant = pd.DataFrame(dict.fromkeys(bikeshare.contract.names, 0.0), index=range(300))
+    with pytest.raises(TrainingError, match=r"nothing to learn.*got only 7.0"):
+        train_model(constant.assign(recorded_at=hours, bikers=7), bikeshare, seed=0)
+
+
+_KILLED = """
+import sys
+from pathlib import Path
+import pandas as pd
+from mlcore.training.search import search
+from mlcore.training.splits import split_holdout
+from mlcore.training.trials import SearchJournal
+from mlcore.usecase import load_usecase
+
+usecase = load_usecase(Path(sys.argv[1]))
+frame = pd.read_csv(sys.argv[2], parse_dates=["recorded_at"])
+train, _ = split_holdout(frame[frame["recorded_at"] < "2011-03-01"], usecase)
+search(train, usecase, seed=0, journal=SearchJournal(Path(sys.argv[3])))
+"""
+
+
+@pytest.mark.fault
+def test_a_killed_search_goes_on_where_it_was(bikeshare: UseCase, rentals: pd.DataFrame, tmp_path: Path) -> None:
+    """Killed after some fits, and its last line torn: the winner and every score are those of a whole search."""
+    journal, folder = SearchJournal(tmp_path / "search.jsonl"), ROOT / "usecases" / "bikeshare"
+    command = [sys.executable, "-c", _KILLED, folder, folder / "data" / "hourly.csv", journal.path]
+    with subprocess.Popen(command, cwd=ROOT) as process:
+        until = time.monotonic() + 120
+        while len(journal.read()) < 4 and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.01)
+        process.kill()
+    kept = journal.read()
+    assert len(kept) >= 4
+    with journal.path.open("ab") as file:
+        file.write(b'{"number": 3, "candi')
+    train, _ = split_holdout(rentals[rentals["recorded_at"] < "2011-03-01"], bikeshare)
+    begun: list[tuple[int, int]] = []
+
+    def counted(jobs: Iterator[Job], bench: Bench) -> Iterator[Trial]:
+        return in_threads((job for job in jobs if not begun.append((job.trial.number, job.fold))), bench)
+
+    resumed = search(train, bikeshare, seed=0, journal=journal, runner=counted)
+    whole = search(train, bikeshare, seed=0)
+    assert not set(begun) & set(kept)
+    assert [(trial.validation, trial.train, trial.state) for trial in resumed.trials] == [
+        (trial.validation, trial.train, trial.state) for trial in whole.trials
+    ]
+    assert resumed.best.number == whole.best.number
+    assert len(journal.read()) == len(begun) + len(kept)
+
+
+def test_each_fit_hears_its_own_warnings(make_churn: Any, customers: pd.DataFrame) -> None:
+    """Two fits at a time, one of which does not converge: the note is with that one only."""
+    short = {
+        "name": "short",
+        "estimator": "sklearn.neural_network.MLPClassifier",
+        "parameters": {"max_iter": 3},
+        "scale": True,
+    }
+    tree = {"name": "tree", "estimator": "sklearn.tree.DecisionTreeClassifier", "search": {"max_depth": [2, 3, 4, 5]}}
+    found = search(customers, make_churn(candidates=[short, tree]), seed=0)
+    notes = {trial.candidate: trial.note for trial in found.trials}
+    assert "Maximum iterations" in notes["short"]
+    assert notes["tree"] == ""

@@ -45,6 +45,12 @@ def test_every_use_case_of_the_repository_loads(name):
         ("format", 2, "format"),
         ("validation.slices.0.column", "workday", "workday"),
         ("training.exclude", ["humidty"], "humidty"),
+        ("training.features.3.columns", ["temperature", "humidty"], "training.features: polynomial"),
+        ("training.features.3.columns", ["bikers"], "a feature or the time column, not the target"),
+        ("training.features", GOOD["training"]["features"][:1] * 2, "two features have one name"),
+        ("training.features.0.parts", [], "at least one of parts"),
+        ("training.candidates.1.name", "gradient_boosting", "a name of its own, not twice gradient_boosting"),
+        ("training.candidates.0.name", "dummy", "the name 'dummy' is the baseline's"),
     ],
 )
 def test_a_wrong_key_or_value_is_refused_by_name(path, value, told):

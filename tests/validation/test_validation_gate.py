@@ -1,4 +1,4 @@
-"""The gate: promote beyond doubt, hold when undecided, reject when worse or when a guard fails; never a traceback."""
+"""The gate: promote when surely better, hold when undecided, reject when surely worse or a guard fails."""
 
 from __future__ import annotations
 
@@ -64,10 +64,36 @@ def test_better_worse_and_the_same_are_told_apart(churn, challenger, champion, v
 def test_equal_models_are_rarely_promoted(churn):
     """At 95 % one-sided confidence at most about one in twenty of equally good challengers is called better."""
     verdicts = [
-        _judge(_regression(churn, resamples=200), Fee(_noise(1.0, seed)), Fee(_noise(1.0, 1000 + seed)), 300).verdict
+        _judge(
+            _regression(churn, resamples=200, confidence=0.95),
+            Fee(_noise(1.0, seed)),
+            Fee(_noise(1.0, 1000 + seed)),
+            300,
+        ).verdict
         for seed in range(60)
     ]
     assert verdicts.count("promote") <= 7  # 60 x 0.05 = 3; more than 7 has a probability under 1 %
+
+
+def test_luck_with_the_seed_is_no_merit(churn):
+    """A small gain is believed of models that a seed does not change, and not of those that it does."""
+    better, champion, usecase = Fee(_noise(1.0, 1)), Fee(_noise(1.3, 2)), _regression(churn)
+    frame = churn_rows(600).assign(truth_of_fee=lambda item: item["monthly_fee"])
+    for deviation, verdict in ((0.0, "promote"), (0.02, "promote"), (0.5, "hold")):
+        one, other = (FittedModel(model, seed_deviation=deviation) for model in (better, champion))
+        report = evaluate(one, other, frame, usecase, rng=np.random.default_rng(0))
+        assert report.verdict == verdict
+
+
+def test_how_much_the_champions_answers_change_is_measured(churn):
+    """In spreads of the champion's answers, whatever the unit; a change of a constant one has no measure in JSON."""
+    usecase, fees = _regression(churn), churn_rows(600)["monthly_fee"]
+    shifted = _judge(usecase, Fee(lambda _: 3.0), Fee(lambda _: 0.0))
+    assert shifted.change_fraction == pytest.approx(3.0 / fees.std(ddof=0))
+    assert _judge(usecase, Fee(_noise(1.0)), Fee(_noise(1.0))).change_fraction == 0.0
+    constant = _judge(usecase, Fee(_noise(1.0)), Fee(lambda _: 50.0, slope=0.0))
+    assert constant.change_fraction == float("inf")
+    assert constant.to_json()["change_fraction"] is None
 
 
 def test_the_first_model_is_judged_against_the_dummy(churn):

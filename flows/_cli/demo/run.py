@@ -164,7 +164,7 @@ class Demo:
 
     def _approval(self, *, ask: bool) -> None:
         self.watch.say("[bold]3[/bold] waiting for the challenger; its policy wants a person for drift")
-        approval = self.watch.until("a question to a person", self._asked, seconds=180)
+        approval = self.watch.until("a question to a person", self._asked)
         self.approval_id = approval.id
         self._until_suspended(approval.flow_run_id)
         link = f"{self.stack.ui_url}/runs/flow-run/{approval.flow_run_id}"
@@ -179,7 +179,7 @@ class Demo:
         rows = self.past.between(self.past.script.traffic.from_, self.past.script.traffic.to).head(4)
         with steady(self.application, rows):
             before = self.counter.failed
-            seconds = 86_400.0 if ask else 120.0
+            seconds = 86_400.0 if ask else 300.0
             answered = self.watch.until("an answer", lambda view: _answered(view, approval.id), seconds=seconds)
             if answered.state != "granted":
                 self.watch.say("  rejected: the champion stays, and the demo ends its third part here")
@@ -202,7 +202,7 @@ class Demo:
         decision = self.watch.until("a decision about that day", lambda view: self._decided(view, window))
         self.watch.say(f"  {found.cause}: {found.sentence}")
         self.watch.say(f"  decided: {decision.action}")
-        self.watch.until("an alert to the owner", lambda _: next(iter(self._fault_alerts()), None), seconds=60)
+        self.watch.until("an alert to the owner", lambda _: next(iter(self._fault_alerts()), None))
         self.watch.say(f"  the owner was told: {self._fault_alerts()[0]['subject']}")
 
     def _broken_dataset(self) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from flows._cli.demo.script import Past, at_midnight
 from mlcore.errors import ServerError
 from mlcore.ledger import audit
+from mlcore.ledger.graph import Trace
 from mlcore.ledger.records import (
     AliasChange,
     Approval,
@@ -23,7 +24,7 @@ from mlcore.ledger.records import (
     Retraining,
     Wakeup,
 )
-from mlcore.ledger.trace import Trace, trace
+from mlcore.ledger.trace import trace
 from mlcore.report.charts import Bar, Mark, Point, Span
 from mlcore.report.loop import ApprovalLine, DecisionLine, LoopFacts, TraceLine, write_loop_page
 
@@ -137,7 +138,7 @@ class Story:
             else None,
             "alerts": self.outside["alerts"],
             "prediction": self.outside["row_id"],
-            "audit_entries": audit.verify(self.ledger).sequence,
+            "audit_entries": audit.verify(self.ledger).rows,
             "seconds": round(seconds, 1),
         }
         of_fault = [item for item in self.retrainings if item.cause_key.endswith(self.outside["fault_window"])]

@@ -39,7 +39,7 @@ class Watch:
         # also where the output is a file or a pipe: who looks wants to see it now
         self.console.file.flush()
 
-    def until(self, what: str, find: Callable[[View], T | None], *, seconds: float = 120.0) -> T:
+    def until(self, what: str, find: Callable[[View], T | None], *, seconds: float = 300.0) -> T:
         """Wait until `find` finds something in the ledger.
 
         Raises

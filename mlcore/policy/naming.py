@@ -1,8 +1,9 @@
-"""Names of generated features: unique, readable, and the same wherever they appear."""
+"""Names and types of generated features: unique, readable, and the same wherever they appear."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from itertools import combinations_with_replacement
 
 from mlcore.contract import ColumnType, DataContract
@@ -32,6 +33,8 @@ def generated_names(step: FeatureStep, contract: DataContract) -> tuple[str, ...
     """
     _check(step, contract)
     columns = step.columns
+    ago = f"_lag_{_length(step.after)}" if step.after else ""
+    among = f"_by_{'_'.join(step.by)}" if step.by else ""
     names = {
         "calendar": tuple(f"{column}_{part}" for column in columns for part in step.parts),
         "cyclic": tuple(
@@ -42,8 +45,45 @@ def generated_names(step: FeatureStep, contract: DataContract) -> tuple[str, ...
         "cross": ("_x_".join(columns),),
         "bins": tuple(f"{column}_bin" for column in columns),
         "polynomial": tuple(_monomial_name(monomial) for monomial in monomials(columns, step.degree)),
+        "frequency": tuple(f"{column}_frequency" for column in columns),
+        "lag": tuple(f"{column}{ago}{among}" for column in columns),
+        "rolling": tuple(
+            f"{column}_{statistic}_{_length(step.window)}{ago}{among}"
+            for column in columns
+            for statistic in step.statistics
+        ),
+        "own": (step.function or "",),
     }
     return names[step.kind]
+
+
+def generated_types(step: FeatureStep, contract: DataContract) -> tuple[str, ...]:
+    """Return what each feature of `step` is: a column's type, or ``ordinal`` (a number that is only a rank).
+
+    Examples
+    --------
+    >>> from mlcore.contract import Column
+    >>> contract = DataContract(task="regression", columns=(
+    ...     Column(name="a", type="number"), Column(name="b", type="category"),
+    ...     Column(name="y", type="number", role="target")))
+    >>> generated_types(FeatureStep(kind="cross", columns=("a", "b")), contract)
+    ('category',)
+    """
+    if step.kind == "lag":
+        return tuple(contract.column(column).type for column in step.columns)
+    if step.kind == "rolling":
+        return tuple("integer" if name == "count" else "number" for _ in step.columns for name in step.statistics)
+    kind = {"calendar": "integer", "cross": "category", "bins": "ordinal"}.get(step.kind, "number")
+    return (kind,) * len(generated_names(step, contract))
+
+
+def _length(time: timedelta | None) -> str:
+    """Return a duration in its largest unit that is whole; a single day is 24 hours."""
+    seconds = int((time or timedelta(0)).total_seconds())
+    for unit, size, least in (("d", 86400, 2), ("h", 3600, 1), ("m", 60, 1)):
+        if seconds % size == 0 and seconds >= least * size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
 
 
 def monomials(columns: Sequence[str], degree: int) -> list[tuple[str, ...]]:
@@ -64,13 +104,17 @@ def feature_names(policy: TrainingPolicy, contract: DataContract) -> tuple[str, 
     Raises
     ------
     UseCaseError
-        If two features would have one name, or a step uses a name that nothing before it makes.
+        If two features would have one name, a step uses a name that nothing before it makes, or looks at the
+        target before it is known.
     """
     names = [column.name for column in contract.features if column.name not in policy.exclude]
     for step in policy.features:
         unknown = [name for name in step.columns if name not in contract.names and name not in names]
         if unknown:
             raise _refusal(step, f"a column or an earlier feature, of {', '.join(names)}", ", ".join(unknown))
+        if contract.target.name in step.columns and step.after < policy.search.gap:
+            least = f"after of at least training.search.gap, {_length(policy.search.gap)}: labels are not known before"
+            raise _refusal(step, least, _length(step.after))
         for name in generated_names(step, contract):
             if name in names or name in contract.names:
                 raise UseCaseError(
@@ -88,8 +132,14 @@ def _check(step: FeatureStep, contract: DataContract) -> None:
     numeric: tuple[ColumnType, ...] = ("integer", "number", "boolean")
     for kind in ("ratio", "product", "bins", "polynomial"):
         allowed[kind] = numeric
-    allowed["cross"] = (*numeric, "category", "text")
+    allowed["cross"] = allowed["lag"] = (*numeric, "category", "text")
+    allowed["rolling"] = numeric
+    allowed["own"] = ("timestamp", *numeric, "category", "text")
+    allowed["frequency"] = ("integer", "boolean", "category", "text")
     visible = {column.name: column for column in contract.inputs if column.role != "key"}
+    if step.looks_back:
+        _check_past(step, contract)
+        visible[contract.target.name] = contract.target
     for name in step.columns:
         column = visible.get(name)
         if column is None and name in contract.names:
@@ -97,11 +147,33 @@ def _check(step: FeatureStep, contract: DataContract) -> None:
             raise _refusal(step, f"a feature or the time column, not the {hidden}", name)
         if column is not None and column.type not in allowed[step.kind]:
             raise _refusal(step, f"a column of type {' or '.join(allowed[step.kind])}", f"{name} of type {column.type}")
+    if (step.kind == "own") != (step.function is not None):
+        raise _refusal(step, "a function for `own`, and only there", step.function or "none")
     if step.kind in ("calendar", "cyclic") and not step.parts:
         raise _refusal(step, "at least one of parts", "none")
     least, most = {"ratio": (2, 2), "product": (2, 9), "cross": (2, 4)}.get(step.kind, (1, 99))
     if not least <= len(step.columns) <= most:
         raise _refusal(step, f"{least} to {most} columns", str(len(step.columns)))
+
+
+def _check_past(step: FeatureStep, contract: DataContract) -> None:
+    if contract.time is None:
+        raise _refusal(step, "a contract with a time column", "none")
+    generated = [name for name in step.columns if name not in contract.names]
+    if generated:
+        raise _refusal(step, "columns of the contract: generated features are not kept", ", ".join(generated))
+    groups = {c.name for c in contract.inputs if c.type in ("integer", "boolean", "category", "text")}
+    wrong = [name for name in step.by if name not in groups]
+    if wrong:
+        raise _refusal(step, f"by of {', '.join(sorted(groups)) or 'nothing here'}", ", ".join(wrong))
+    if step.kind == "rolling" and step.window is None:
+        raise _refusal(step, "a window", "none")
+    needed = contract.target.name in step.columns or step.kind == "lag"
+    if needed and not step.after:
+        raise _refusal(step, "after above zero", "none")
+    for time in (step.after, step.window):
+        if time is not None and time.microseconds:
+            raise _refusal(step, "whole seconds", str(time))
 
 
 def _refusal(step: FeatureStep, expected: str, got: str) -> UseCaseError:

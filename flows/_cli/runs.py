@@ -1,0 +1,56 @@
+"""Commands that start a run on the server and wait for it, and `init`."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from flows._cli.installation import Answer, load
+from flows._server import Server
+from flows.settings import settings
+from mlcore.errors import ServerError
+from mlcore.usecase import load_usecase
+
+_FOLLOW_SECONDS = 3600.0
+_DONE = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
+
+
+def run_deployment(flow: str, **parameters: Any) -> Answer:
+    """Run ``<flow>/default`` on the server and wait until it is done.
+
+    Raises
+    ------
+    ServerError
+        If the server does not answer, or the run fails; the message is the run's own.
+    """
+    here = settings()
+    load(here, parameters["usecase"])
+    server = Server.of(here)
+    run = server.run_deployment(f"{flow}/default", parameters)
+    until = time.monotonic() + _FOLLOW_SECONDS
+    while run["state"]["type"] not in _DONE:
+        if time.monotonic() > until:
+            raise ServerError(
+                "the run takes too long", subject=run["name"], remedy="Is a worker running? `mlops doctor`"
+            )
+        time.sleep(0.5)
+        run = server.flow_run(run["id"])
+    link = f"{here.ui_url}/runs/flow-run/{run['id']}"
+    if run["state"]["type"] != "COMPLETED":
+        raise ServerError(f"{flow} failed", subject=link, got=run["state"].get("message") or run["state"]["name"])
+    sentence = server.sentence_of(run["id"])
+    return {"flow_run_id": run["id"], "sentence": sentence, "link": link}, f"{sentence}\n{link}"
+
+
+def init(source: str, *, name: str, target: str, time: str | None, owner: str) -> Answer:
+    """Write a use case from a file."""
+    from mlcore.data.infer import infer_usecase, write_usecase
+
+    root = settings().usecases
+    path = write_usecase(infer_usecase(source, name=name, target=target, time=time, owner=owner), root / name, source)
+    usecase = load_usecase(root / name)
+    text = (
+        f"{path}: {len(usecase.contract.columns)} columns, {usecase.contract.task} of {target}.\n"
+        f"Read it, correct it, then: mlops publish {name} {source}"
+    )
+    return {"path": str(path), "task": usecase.contract.task, "columns": list(usecase.contract.names)}, text

@@ -1,0 +1,165 @@
+"""`mlops status` and `mlops doctor`: how things are, and what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from flows._cli.alerts import apply_alerts, blocks_of, check_alerts
+from flows._cli.installation import Answer, load, open_ledger
+from flows._server import Server
+from flows.settings import Settings, settings
+from mlcore.errors import MLOpsError, ServerError
+from mlcore.ledger import audit
+from mlcore.ledger.outbox import stuck, waiting
+from mlcore.ledger.records import (
+    Alias,
+    Approval,
+    DatasetVersion,
+    DecisionRecord,
+    Deployment,
+    DiagnosisRecord,
+    Retraining,
+    Window,
+)
+from mlcore.ledger.store import Ledger
+from mlcore.usecase import UseCase, list_usecases
+
+if TYPE_CHECKING:
+    from mlcore.ledger.store import View
+
+
+def status(usecase: str) -> Answer:
+    """Return how things are."""
+    here = settings()
+    names = [usecase] if usecase else list_usecases(here.usecases)
+    ledger = open_ledger(here)
+    facts: list[dict[str, Any]] = []
+    with ledger.read() as view:
+        facts = [_status_of(view, load(here, name)) for name in names]
+        left = stuck(view, datetime.now(UTC))
+    lines = [line for item in facts for line in _status_lines(item)]
+    lines += [f"outbox: {entry.event} of {entry.usecase} is stuck: {entry.last_error}" for entry in left]
+    return {"usecases": facts, "stuck_events": [asdict(entry) for entry in left]}, "\n".join(lines)
+
+
+def doctor() -> Answer:
+    """Check everything that must be there."""
+    here = settings()
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("use cases", lambda: ", ".join(load(here, name).name for name in list_usecases(here.usecases)) or "none"),
+        (
+            "ledger",
+            lambda: f"{here.ledger.rpartition('@')[2]}: {audit.verify(open_ledger(here)).rows:,} audit entries",
+        ),
+        ("outbox", lambda: _outbox_check(open_ledger(here))),
+        ("server", lambda: _server_check(here)),
+        ("alerts", lambda: _alerts_check(here)),
+        ("host", lambda: _host_check(here)),
+    ]
+    facts = []
+    for name, check in checks:
+        try:
+            facts.append({"part": name, "healthy": True, "found": check()})
+        except MLOpsError as error:
+            facts.append({"part": name, "healthy": False, "found": str(error)})
+    lines = [f"{'ok ' if item['healthy'] else 'BAD'}  {item['part']:<10} {item['found']}" for item in facts]
+    return {"healthy": all(item["healthy"] for item in facts), "checks": facts}, "\n".join(lines)
+
+
+def _status_of(view: View, usecase: UseCase) -> dict[str, Any]:
+    name = usecase.name
+    champion = view.get(Alias, usecase=name, alias="champion")
+    serving = view.first(Deployment, order_by="-changed_at", usecase=name, state="serving")
+    dataset = view.first(DatasetVersion, order_by="-version", usecase=name)
+    decision = view.first(DecisionRecord, order_by="-created_at", usecase=name)
+    running = view.first(Retraining, order_by="-requested_at", usecase=name, state="running")
+    windows = view.all(Window, order_by="-closed_at", limit=1, usecase=name)
+    found = view.first(DiagnosisRecord, order_by="-created_at", usecase=name)
+    return {
+        "usecase": name,
+        "owner": usecase.owner.email,
+        "champion": champion.version if champion else None,
+        "serving": {"version": serving.model_version, "url": serving.url} if serving else None,
+        "dataset": {"version": dataset.version, "rows": dataset.rows} if dataset else None,
+        "last_decision": {"action": decision.action, "sentence": decision.sentence} if decision else None,
+        "last_window": windows[0].id if windows else None,
+        "last_diagnosis": _diagnosis_facts(found) if found else None,
+        "retraining": running.cause_key if running else None,
+        "waiting": [asdict(item) for item in view.all(Approval, usecase=name, state="pending")],
+    }
+
+
+def _diagnosis_facts(record: DiagnosisRecord) -> dict[str, Any]:
+    from mlcore.performance import Estimate
+
+    estimate = record.report.get("evidence", {}).get("estimate")
+    return {
+        "window": record.window_id,
+        "cause": record.cause,
+        "sentence": record.sentence,
+        "estimate": Estimate.from_json(estimate).sentence if estimate else None,
+    }
+
+
+def _status_lines(facts: dict[str, Any]) -> list[str]:
+    serving, dataset, decision = facts["serving"], facts["dataset"], facts["last_decision"]
+    lines = [
+        f"{facts['usecase']}  (owner {facts['owner']})",
+        f"  champion   {facts['champion'] or 'none yet'}",
+        f"  serving    {'version {version} at {url}'.format(**serving) if serving else 'nothing'}",
+        f"  data       {'version {version}, {rows:,} rows'.format(**dataset) if dataset else 'none yet'}",
+    ]
+    seen = facts["last_diagnosis"]
+    lines += [f"  estimated  {seen['window']}: {seen['estimate']}"] if seen and seen["estimate"] else []
+    lines += [f"  decided    {decision['action']}: {decision['sentence']}"] if decision else []
+    lines += [f"  running    a retraining for {facts['retraining']}"] if facts["retraining"] else []
+    lines += [
+        f"  WAITING    {item['id']}: version {item['model_version']}, answer by {item['expires_at']:%Y-%m-%d %H:%M} UTC"
+        for item in facts["waiting"]
+    ]
+    return lines
+
+
+def _outbox_check(ledger: Ledger) -> str:
+    with ledger.read() as view:
+        count, left = len(waiting(view)), stuck(view, datetime.now(UTC))
+    if left:
+        raise ServerError(
+            "events are stuck",
+            subject=f"{len(left)} of {count}, the oldest {left[0].event} of {left[0].created_at:%Y-%m-%d %H:%M} UTC",
+            got=left[0].last_error or "no attempt yet",
+            remedy="They are kept, and delivered when the server takes them. Does `maintain` run?",
+        )
+    return f"{count} events wait"
+
+
+def _server_check(here: Settings) -> str:
+    server = Server(here.api_url, here.api_auth, attempts=1)
+    count = len(server.deployments())
+    return f"{here.api_url}: {count} deployments"
+
+
+def alerts() -> Answer:
+    """Make the server's alerts those that the use cases ask for, and say what is missing."""
+    here = settings()
+    usecases = [load(here, name) for name in list_usecases(here.usecases)]
+    count, missing = apply_alerts(Server.of(here), usecases, blocks_of(here.notify))
+    return {"alerts": count, "missing": missing}, "\n".join([f"{count} alerts are set.", *missing])
+
+
+def _alerts_check(here: Settings) -> str:
+    server = Server(here.api_url, here.api_auth, attempts=1)
+    usecases = [load(here, name) for name in list_usecases(here.usecases)]
+    return check_alerts(server, usecases, blocks_of(here.notify), datetime.now(UTC))
+
+
+def _host_check(here: Settings) -> str:
+    from bentos.targets.local import LocalTarget
+
+    target = LocalTarget.at(here.host_url, here.host_state)
+    serving = {name: target.status(name) for name in list_usecases(here.usecases)}
+    told = ", ".join(f"{name} version {item.model_version}" for name, item in serving.items() if item)
+    return f"{here.host_url}: {told or 'serves nothing yet'}"

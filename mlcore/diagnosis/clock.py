@@ -1,0 +1,145 @@
+"""Faults of the clock and of delivery: hours that are missing, came twice, or carry another zone's time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from mlcore.diagnosis.findings import FeatureDiagnosis, Numbers, fault
+from mlcore.drift.sample import HOURS_OF_WEEK
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mlcore.contract import DataContract
+    from mlcore.drift import Baseline
+
+_HOUR: Final = 3_600_000_000
+_DAY: Final = 24 * _HOUR
+#: An hour of the week that had rows this often in training is expected to have some.
+_EXPECTED: Final = 0.95
+#: Three hours of a day; an hour that moves with summer time is less.
+_MISSING_FRACTION: Final = 0.12
+#: Fewer weeks say nothing of an hour of the week.
+_LEAST_WEEKS: Final = 4
+#: A service is asked again now and then; more than this are deliveries that came twice.
+_REPEATED: Final = 0.02
+#: One hour is summer time.
+_LEAST_SHIFT: Final = 2
+#: Correlation with the daily pattern: what a shift must reach, and what it must be better by than the clock as it is.
+_LIKE_THE_PATTERN, _BETTER = 0.7, 0.3
+#: Over a week and more the weather's own course averages out, and less has to be better.
+_BETTER_LONG, _LONG = 0.15, 7 * _DAY
+#: The hour must tell so much of a column for its pattern to date the window.
+_LEAST_EXPLAINED: Final = 0.1
+_LEAST_PER_HOUR: Final = 3
+_LEAST_ROWS: Final = 18
+
+
+def clock_faults(
+    contract: DataContract, baseline: Baseline, frame: pd.DataFrame, rows: Mapping[str, Any]
+) -> Iterator[FeatureDiagnosis]:
+    """Yield what is wrong with the time stamps of a window, and with the delivery of its rows."""
+    keys = [column.name for column in contract.keys if column.name in frame]
+    if keys and len(keys) == len(contract.keys) and baseline.repeated_fraction is not None:
+        repeated = float(frame.duplicated(subset=keys).mean())
+        if repeated > baseline.repeated_fraction + _REPEATED:
+            yield fault(keys[0], f"{repeated:.0%} of the rows were delivered twice: {', '.join(keys)} repeats")
+    time = contract.time.name if contract.time else ""
+    if time not in rows or time not in baseline.sample:
+        return
+    weeks = np.ptp(baseline.sample[time]) / (7 * _DAY)
+    hours = shifted_clock(baseline.sample, rows, time)
+    if hours is not None:
+        way = "ahead" if hours > 0 else "behind"
+        yield fault(time, f"{time} is {abs(hours)} hours {way} of what the daily pattern says: another time zone?")
+    elif weeks >= _LEAST_WEEKS:
+        missing, expected = missing_hours(baseline.occupied, rows[time])
+        if expected and missing / expected >= _MISSING_FRACTION:
+            yield fault(time, f"{missing:,} of {expected:,} hours that always had rows have none")
+
+
+def missing_hours(occupied: tuple[float, ...], times: Numbers) -> tuple[int, int]:
+    """Return how many hours of the window's days have no row though they always had, and how many always had.
+
+    A day without any row is not counted: a holiday looks like that. Of several days the hours before the first row and
+    after the last are not, either: the data may begin or end there.
+    """
+    if len(occupied) != HOURS_OF_WEEK or not len(times):
+        return 0, 0
+    seen = np.unique(times // _HOUR)
+    days = np.unique(times // _DAY)
+    hours = (days[:, None] * 24 + np.arange(24)).ravel()
+    if len(days) > 1:
+        hours = hours[(hours >= seen[0]) & (hours <= seen[-1])]
+    wanted = hours[np.asarray(occupied)[(hours + 72) % HOURS_OF_WEEK] >= _EXPECTED]
+    return int((~np.isin(wanted, seen)).sum()), len(wanted)
+
+
+def shifted_clock(sample: Mapping[str, Any], rows: Mapping[str, Any], time: str) -> int | None:
+    """Return by how many hours the window's clock is ahead of the daily pattern; None where it is not.
+
+    The patterns are the mean of each number, of the target and of the count of rows by hour of the day; a window fits
+    as well as it correlates with them.
+    """
+    if len(rows[time]) < _LEAST_ROWS:
+        return None
+    hour, now = (values[time] // _HOUR % 24 for values in (sample, rows))
+    patterns = []
+    for name, values in sample.items():
+        if name == time or values.dtype.kind != "f" or name not in rows:
+            continue
+        pattern, explained = _pattern(values, hour, sample[time])
+        window = rows[name]
+        if explained >= _LEAST_EXPLAINED and np.isfinite(window).mean() >= 0.5 and np.nanstd(window) > 0:
+            patterns.append((explained, pattern, _by_hour(window, now)))
+    counts = [np.bincount(values, minlength=24).astype(float) for values in (hour, now)]
+    # where some hours have no rows at all, and others many, the rows themselves are a pattern
+    weight = float(counts[0].std() / max(counts[0].mean(), 1e-12))
+    scores = {}
+    for shift in range(-11, 13):
+        parts = [(share, _correlation(np.roll(pattern, shift), hours)) for share, pattern, hours in patterns]
+        if weight >= _LEAST_EXPLAINED:
+            parts.append((min(1.0, weight), _correlation(np.roll(counts[0], shift), counts[1])))
+        if parts:
+            scores[shift] = float(np.average([fit for _, fit in parts], weights=[share for share, _ in parts]))
+    if not scores:
+        return None
+    margin = _BETTER_LONG if np.ptp(rows[time]) >= _LONG - _DAY else _BETTER
+    best = max(scores, key=lambda shift: scores[shift])
+    believed = abs(best) >= _LEAST_SHIFT and scores[best] >= _LIKE_THE_PATTERN
+    return best if believed and scores[best] - max(scores[near] for near in (-1, 0, 1)) >= margin else None
+
+
+def _pattern(values: Numbers, hour: Numbers, times: Numbers) -> tuple[Numbers, float]:
+    """Return the mean by hour of what is left without the season, and how much of it the hour explains."""
+    there = np.isfinite(values)
+    week = np.unique(times // (7 * _DAY), return_inverse=True)[1]
+    level = np.bincount(week[there], values[there], minlength=week.max() + 1) / np.maximum(
+        1, np.bincount(week[there], minlength=week.max() + 1)
+    )
+    left, hours = (values - level[week])[there], hour[there]
+    rows = np.bincount(hours, minlength=24)
+    pattern = np.where(rows >= _LEAST_PER_HOUR, np.bincount(hours, left, minlength=24) / np.maximum(1, rows), np.nan)
+    fitted = pattern[hours]
+    known = np.isfinite(fitted)
+    if not known.any() or left[known].var() == 0:
+        return pattern, 0.0
+    return pattern, float(1 - np.var(left[known] - fitted[known]) / left[known].var())
+
+
+def _by_hour(values: Numbers, hour: Numbers) -> Numbers:
+    """Return the mean of each hour of the day, NaN where there is none."""
+    there = np.isfinite(values)
+    rows = np.bincount(hour[there], minlength=24)
+    sums = np.bincount(hour[there], values[there], minlength=24)
+    return np.where(rows > 0, sums / np.maximum(1, rows), np.nan)
+
+
+def _correlation(one: Numbers, other: Numbers) -> float:
+    both = np.isfinite(one) & np.isfinite(other)
+    if both.sum() < 0.5 * len(one) or np.std(one[both]) == 0 or np.std(other[both]) == 0:
+        return 0.0
+    return float(np.corrcoef(one[both], other[both])[0, 1])

@@ -1,0 +1,201 @@
+"""Marks that faults leave in one column: pure functions of the column, its baseline and the window's values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from mlcore.diagnosis.findings import Numbers
+
+if TYPE_CHECKING:
+    from mlcore.contract import Column
+    from mlcore.drift.baseline import CategoryBaseline, NumericBaseline
+
+LEAST_ROWS: Final = 12
+#: Share of missing values beyond the baseline's that is a burst.
+_MISSING_BURST: Final = 0.10
+#: Less of a window that is stuck neither explains drift nor harm of the whole; shorter windows show it as well.
+_LEAST_STUCK_FRACTION: Final = 0.10
+_LEAST_RUN: Final = 6
+#: A run so many times the longest of all training is none of the world's.
+_LONGER: Final = 1.5
+#: A value that so many training rows had is one that a quantity rests at: calm, dry, closed.
+_RESTING: Final = 0.05
+#: A rest this many times longer than any before is no rest.
+_LONGEST_REST: Final = 5.0
+_LEAST_STUCK_ALL: Final = 20
+_LEAST_MOVING: Final = 8
+#: While a sensor is stuck the other columns say it moves: by so many usual residuals (10th to 90th percentile).
+_MOVES: Final = 5.0
+#: In fewer rows some plateau is natural; the other columns must say that values lie this many residuals beyond it.
+_LEAST_FOR_PILE: Final = 200
+_BEYOND_PILE: Final = 3.0
+#: A number that stands for no value lies this far from the others, in standard deviations of the baseline.
+_GAP: Final = 1.5
+#: In a long window this far is enough, where no training row had the number and the others lie close together.
+_GAP_LONG: Final = 0.75
+#: While a sensor is stuck for nearly as long as ever, and as many rows, less movement of the others contradicts it.
+_MOVES_LONG, _NEARLY_LONGEST, _LONG_RUN = 3.0, 0.6, 10
+#: A pile at the edge of the range is believed from so many rows on, and when so many times as high as in training.
+_LEAST_PILE: Final = 6
+_PILE_FRACTION: Final = 0.12
+_HIGHER: Final = 2.5
+#: What was cut off must have been common enough before for its absence to mean something.
+_CUT_OFF: Final = 0.05
+#: A category this common does not vanish by chance from a window of so many rows.
+_COMMON: Final = 0.05
+_LEAST_FOR_CATEGORY: Final = 100
+_MOJIBAKE_FRACTION: Final = 0.01
+#: What UTF-8 read as Latin-1 or Windows-1252 begins with, byte order marks, and replacement and control characters.
+_GARBAGE: Final = ("\ufffd", "\ufeff", "ï»¿", "Ã", "Â", "â€", "ÿþ", "þÿ")
+
+
+def missing_burst(column: Column, before: NumericBaseline | CategoryBaseline, missing: float) -> str | None:
+    """Return what is said of more missing values than there ever were."""
+    if missing <= before.missing_fraction + _MISSING_BURST:
+        return None
+    return f"{missing:.0%} of {column.name} are missing, {before.missing_fraction:.0%} were in training"
+
+
+def stuck(
+    column: Column, before: NumericBaseline, values: Numbers, expected: tuple[Numbers, float] | None
+) -> str | None:
+    """Return what is said of a sensor that repeats itself, in all of the window or a part.
+
+    Parameters
+    ----------
+    expected : tuple of ndarray and float, or None
+        What the other columns say, and the usual residual.
+    """
+    there = np.isfinite(values)
+    present = values[there]
+    if len(present) < LEAST_ROWS or before.deviation == 0:
+        return None
+    first, run = _longest(present)
+    value = present[first]
+    if run < max(_LEAST_RUN, _LEAST_STUCK_FRACTION * len(present)):
+        return None
+    resting = _share(before.values, value) >= _RESTING
+    limit = before.longest_run * (_LONGEST_REST if resting else 1.0 if run == len(present) else _LONGER)
+    contradicted = False
+    if expected is not None:
+        low, high = np.quantile(expected[0][there][first : first + run], (0.1, 0.9))
+        moved = (high - low) / expected[1]
+        long = run >= max(_LONG_RUN, _NEARLY_LONGEST * before.longest_run)
+        contradicted = run >= _LEAST_MOVING and moved >= (_MOVES_LONG if long else _MOVES)
+    # in a window no longer than the longest run of training a run over all of it stands out, unless it is a rest
+    everywhere = run == len(present) and not resting and run >= _LEAST_STUCK_ALL
+    if run <= limit and not contradicted and not everywhere:
+        return None
+    where = "" if run == len(present) else f" for {run:,} of {len(present):,} rows"
+    return f"{column.name} is stuck at {value:g}{where}"
+
+
+def piled(
+    column: Column, before: NumericBaseline, values: Numbers, expected: tuple[Numbers, float] | None
+) -> str | None:
+    """Return what is said of a range that ends in a pile: clipped, or a number that stands for no value."""
+    there = np.isfinite(values)
+    present = values[there]
+    if len(present) < LEAST_ROWS or before.deviation == 0:
+        return None
+    for edge, sign in ((present.max(), 1), (present.min(), -1)):
+        at_edge = present == edge
+        share, before_share = float(at_edge.mean()), _share(before.values, edge)
+        if at_edge.sum() < _LEAST_PILE or share < max(_PILE_FRACTION, _HIGHER * before_share) or share == 1:
+            continue
+        rest = present[~at_edge]
+        gap = float(np.abs(rest - edge).min())
+        far = gap > max(_GAP * before.deviation, 3 * _step(rest)) and before_share < 0.01
+        if far or (len(present) >= _LEAST_FOR_PILE and _stands_alone(before, rest, edge, gap)):
+            return f"{column.name} is {edge:g} in {share:.0%} of the rows, far from the others: it stands for no value"
+        if len(present) < _LEAST_FOR_PILE:
+            if expected is None or not _cut(present, expected[0][there], expected[1], at_edge, sign):
+                continue
+        elif share < _highest_share(before.values):
+            continue
+        beyond = float((sign * (before.values - edge) > 0).mean())
+        if beyond >= _CUT_OFF:
+            side = "above" if sign > 0 else "below"
+            return (
+                f"{column.name} is cut off {side} {edge:g}: {share:.0%} of the rows are exactly there, "
+                f"{beyond:.0%} of training were beyond"
+            )
+    return None
+
+
+def _stands_alone(before: NumericBaseline, rest: Numbers, edge: float, gap: float) -> bool:
+    """Whether a number that no training row reached lies further off than any two neighbours of the rest."""
+    values = before.values
+    beyond = edge < values[0] or edge > values[-1]
+    return bool(beyond and gap > max(_GAP_LONG * before.deviation, 3 * np.diff(np.unique(rest)).max(initial=0.0)))
+
+
+def _cut(present: Numbers, expected: Numbers, usual: float, at_edge: Numbers, sign: int) -> bool:
+    """Whether the other columns go on beyond the pile: further than in the other rows, whose season is the same."""
+    beyond = sign * (expected - present)
+    low, high = np.quantile(expected[at_edge], (0.1, 0.9))
+    further = float(beyond[at_edge].mean() - np.median(beyond[~at_edge]))
+    return bool(further >= _BEYOND_PILE * usual and high - low >= _BEYOND_PILE * usual)
+
+
+def broken_text(column: Column, before: CategoryBaseline, values: Numbers) -> str | None:
+    """Return what is said of text that was read with the wrong encoding, or of a category under a new name.
+
+    Parameters
+    ----------
+    values : ndarray of str
+        Empty where missing.
+    """
+    found, counts = np.unique(values[values != ""], return_counts=True)
+    shares = dict(zip(map(str, found), counts / max(1, counts.sum()), strict=True))
+    unseen = {name: share for name, share in shares.items() if name not in before.counts}
+    garbled = {name: share for name, share in unseen.items() if _garbled(name)}
+    if sum(garbled.values()) >= _MOJIBAKE_FRACTION:
+        return f"{column.name} was read with the wrong encoding: {next(iter(garbled))!r}"
+    total = max(1, sum(before.counts.values()))
+    for name, share in unseen.items():
+        if column.categories is not None and name in column.categories:
+            continue
+        alike = [old for old in before.counts if _plain(old) == _plain(name) and old not in shares]
+        if alike:
+            return f"{column.name} has {name!r} for {alike[0]!r}: the category was renamed"
+        gone = [
+            old
+            for old, count in before.counts.items()
+            if old not in shares and count / total >= _COMMON and 0.5 <= share / (count / total) <= 2
+        ]
+        if gone and counts.sum() >= _LEAST_FOR_CATEGORY:
+            return f"{column.name} has {name!r} as often as it had {gone[0]!r}, which is gone: it was renamed"
+    return None
+
+
+def _garbled(text: str) -> bool:
+    return any(mark in text for mark in _GARBAGE) or any(
+        ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in text
+    )
+
+
+def _plain(text: str) -> str:
+    return "".join(letter for letter in text.casefold() if letter.isalnum())
+
+
+def _longest(values: Numbers) -> tuple[int, int]:
+    edges = np.concatenate([[-1], np.flatnonzero(np.diff(values) != 0), [len(values) - 1]])
+    lengths = np.diff(edges)
+    longest = int(lengths.argmax())
+    return int(edges[longest]) + 1, int(lengths[longest])
+
+
+def _share(values: Numbers, value: Any) -> float:
+    return float(np.isclose(values, value, rtol=0, atol=1e-9).mean()) if len(values) else 0.0
+
+
+def _highest_share(values: Numbers) -> float:
+    return float(np.unique(values, return_counts=True)[1].max() / len(values)) if len(values) else 0.0
+
+
+def _step(values: Numbers) -> float:
+    different = np.unique(values)
+    return float(np.median(np.diff(different))) if len(different) > 1 else 0.0

@@ -1,0 +1,316 @@
+"""Values in another unit, on another scale or in each other's column: believed when undoing it mends the window."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from mlcore.diagnosis.findings import FeatureDiagnosis, Numbers, fault
+from mlcore.diagnosis.relations import Relations
+from mlcore.drift.statistics import kolmogorov_smirnov
+
+if TYPE_CHECKING:
+    from mlcore.contract import Column
+    from mlcore.drift import Baseline
+
+#: What the values of a wrong unit were multiplied by, and what was added, for each unit a contract may name.
+UNIT_FAULTS: Final[Mapping[str, Mapping[str, tuple[float, float]]]] = {
+    "°C": {"in Fahrenheit, not Celsius": (1.8, 32.0), "in Kelvin, not Celsius": (1.0, 273.15)},
+    "°F": {"in Celsius, not Fahrenheit": (1 / 1.8, -32.0 / 1.8)},
+    "K": {"in Celsius, not Kelvin": (1.0, -273.15)},
+    "m": {"in feet, not metres": (3.28084, 0.0), "in kilometres, not metres": (0.001, 0.0)},
+    "ft": {"in metres, not feet": (1 / 3.28084, 0.0)},
+    "km": {"in miles, not kilometres": (0.621371, 0.0), "in metres, not kilometres": (1000.0, 0.0)},
+    "km/h": {
+        "in miles per hour": (0.621371, 0.0),
+        "in metres per second": (1 / 3.6, 0.0),
+        "in knots": (0.539957, 0.0),
+    },
+    "m/s": {"in kilometres per hour": (3.6, 0.0), "in miles per hour": (2.236936, 0.0)},
+    "mph": {"in kilometres per hour": (1.609344, 0.0)},
+    "mi": {"in kilometres, not miles": (1.609344, 0.0), "in nautical miles, not miles": (0.868976, 0.0)},
+    "kg": {"in pounds, not kilograms": (2.204623, 0.0), "in grams, not kilograms": (1000.0, 0.0)},
+    "lb": {"in kilograms, not pounds": (1 / 2.204623, 0.0)},
+    "%": {"a fraction, not percent": (0.01, 0.0)},
+    "s": {"in milliseconds, not seconds": (1000.0, 0.0)},
+    "min": {"in seconds, not minutes": (60.0, 0.0), "in hours, not minutes": (1 / 60, 0.0)},
+}
+#: What goes wrong with a number whatever its unit.
+SCALE_FAULTS: Final[Mapping[str, tuple[float, float]]] = {
+    "ten times too large": (10.0, 0.0),
+    "ten times too small": (0.1, 0.0),
+    "a hundred times too large": (100.0, 0.0),
+    "a hundred times too small": (0.01, 0.0),
+    "a thousand times too large": (1000.0, 0.0),
+    "a thousand times too small": (0.001, 0.0),
+    "of the opposite sign": (-1.0, 0.0),
+}
+#: A conversion must bring the values this much nearer to the baseline (Kolmogorov-Smirnov distance).
+_GAIN: Final = 0.3
+#: No season multiplies a quantity by this between one window and the next, its spread included.
+_FAR_FACTOR: Final = 5.0
+#: Mean absolute residuals, in units of the last healthy window's or the baseline's, whichever are larger: beyond the
+#: first the column contradicts the others, up to the second it agrees with them.
+_CONTRADICTS, _AGREES = 3.0, 2.0
+_RELATION_GAIN: Final = 3.0
+#: Share of values that the baseline's sensor never gives: from the first on it is another scale, up to the second not.
+_OFF_SCALE, _ON_SCALE = 0.8, 0.12
+#: A scale is a scale where its values cover at most this share of their span.
+_MOST_COVERED: Final = 0.35
+#: So many different values fall on the scale by chance less than once in a hundred conversions.
+_LEAST_DISTINCT: Final = 5
+#: Values may lie beyond the baseline's range by this share of it: seasons do.
+_BEYOND: Final = 0.25
+#: A window of the same season: distances from it count where both hold enough rows for a distance of 0.1 to mean it.
+_LEAST_FOR_RECENT: Final = 200
+_EXCHANGED: Final = 0.25
+_LEAST_DISTANCE: Final = 0.15
+#: The hours of one day are no distribution: an odd day can look like another column's.
+_LEAST_FOR_SHAPE: Final = 48
+#: Unless hardly a value of either column is where the column's own were.
+_APART: Final = 0.9
+#: A step at the window's edge of so many times the largest within the last healthy window is none of the world.
+_EDGE: Final = 2.0
+
+
+def wrong_units(
+    columns: list[Column],
+    baseline: Baseline,
+    rows: Mapping[str, Any],
+    recent: Mapping[str, Any],
+    relations: Relations,
+    broken: frozenset[str],
+) -> Iterator[FeatureDiagnosis]:
+    """Yield the columns that are in another unit or on another scale.
+
+    The best explained column is mended first: what looked strange beside it often does no more.
+    """
+    rows = dict(rows)
+    left = [column for column in columns if column.name in baseline.numeric]
+    while left:
+        found = [
+            (score, column, name, (rows[column.name] - offset) / factor)
+            for column in left
+            for name, factor, offset in conversions(column)
+            if (score := _score(column, baseline, rows, recent, relations, factor, offset, column.name in broken)) > 0
+        ]
+        if not found:
+            return
+        _, column, name, mended = max(found, key=lambda item: item[0])
+        rows[column.name] = mended
+        left.remove(column)
+        yield fault(column.name, f"{column.name} is {name}")
+
+
+def conversions(column: Column) -> Iterator[tuple[str, float, float]]:
+    """Yield what a column's values may have been converted by: its unit's confusions, and what befalls any number."""
+    units = UNIT_FAULTS.get(column.unit, {})
+    for name, (factor, offset) in {**units, **SCALE_FAULTS}.items():
+        if name in units or (factor, offset) not in units.values():
+            yield name, factor, offset
+
+
+def _score(
+    column: Column,
+    baseline: Baseline,
+    rows: Mapping[str, Any],
+    recent: Mapping[str, Any],
+    relations: Relations,
+    factor: float,
+    offset: float,
+    broken: bool,
+) -> float:
+    """Return how much speaks for a conversion; nothing does where undoing it leads out of what was ever seen."""
+    before = baseline.numeric[column.name]
+    now = rows[column.name]
+    now = now[np.isfinite(now)]
+    undone = (now - offset) / factor
+    if len(now) == 0 or before.deviation == 0 or not (_in_range(column, undone) and _near(before.values, undone)):
+        return 0.0
+    distances = [kolmogorov_smirnov(before.values, np.sort(values))[0] for values in (now, undone)]
+    named = (factor, offset) in UNIT_FAULTS.get(column.unit, {}).values()
+    evidence = 0.0
+    if broken and distances[1] <= distances[0] - (0.0 if named else _GAIN):
+        evidence += 1
+    if _on_scale(before.values, now, undone, factor):
+        evidence += 1
+    if abs(math.log(abs(factor))) >= math.log(_FAR_FACTOR) and _spread_restored(before.values, now, undone, distances):
+        evidence += 1
+    strange = [relations.strangeness(column.name, {**rows, column.name: values}) for values in
+               (rows[column.name], (rows[column.name] - offset) / factor)]  # fmt: skip
+    usual = _usual(column.name, recent, relations)
+    if _reconciled(strange[0], strange[1], usual):
+        evidence += 1
+    elif strange[1] is not None and strange[0] is not None and strange[1] > max(_CONTRADICTS * usual, strange[0]):
+        return 0.0
+    if column.name in recent and _continued(recent[column.name], rows[column.name], factor, offset):
+        evidence += 1
+    # of two conversions with as much evidence the one that leads nearer to what is known
+    return evidence and evidence + (1 - distances[1]) / 2 + (0.25 if named else 0.0)
+
+
+def _reconciled(now: float | None, undone: float | None, usual: float) -> bool:
+    if now is None or undone is None:
+        return False
+    return now >= _CONTRADICTS * usual and undone <= _AGREES * usual and undone <= now / _RELATION_GAIN
+
+
+def _usual(name: str, recent: Mapping[str, Any], relations: Relations) -> float:
+    """Return the last healthy window's residual, in units of the baseline's, at least 1: the season explains it."""
+    return max(1.0, relations.strangeness(name, recent) or 1.0) if name in recent else 1.0
+
+
+def _spread_restored(before: Numbers, now: Numbers, undone: Numbers, distances: list[float]) -> bool:
+    spread = [np.subtract(*np.quantile(values, (0.9, 0.1))) for values in (before, now, undone)]
+    if min(spread) <= 0 or distances[0] < 0.9 or distances[1] > distances[0] - _GAIN:
+        return False
+    nearer = [abs(math.log(value / spread[0])) for value in spread[1:]]
+    return nearer[0] >= math.log(_FAR_FACTOR) and nearer[1] <= math.log(_FAR_FACTOR)
+
+
+def _on_scale(before: Numbers, now: Numbers, undone: Numbers, factor: float) -> bool:
+    """Whether the values avoid the baseline's scale, and undone fall on it."""
+    scale = np.unique(before)
+    # a value rounded after the conversion comes back only nearly
+    tolerance = max(_half_step(now) / abs(factor), 1e-6 * max(1.0, float(np.abs(scale).max())))
+    span = scale[-1] - scale[0]
+    if len(scale) < 2 or span <= 0 or len(scale) * 2 * tolerance > _MOST_COVERED * span:
+        return False
+    off_now, off_undone = off_scale(scale, now, tolerance), off_scale(scale, undone, tolerance)
+    return off_now is not None and off_undone is not None and off_now >= _OFF_SCALE and off_undone <= _ON_SCALE
+
+
+def off_scale(scale: Numbers, values: Numbers, tolerance: float = 1e-6) -> float | None:
+    """Return the share of values between those of the scale; None where too few different ones say anything.
+
+    Zero is left out: it stays zero in every unit.
+    """
+    inside = values[(values != 0) & (values >= scale[0] - tolerance) & (values <= scale[-1] + tolerance)]
+    if len(np.unique(inside)) < _LEAST_DISTINCT:
+        return None
+    place = np.clip(np.searchsorted(scale, inside), 1, len(scale) - 1)
+    gap = np.minimum(np.abs(inside - scale[place - 1]), np.abs(inside - scale[place]))
+    return float((gap > tolerance).mean())
+
+
+def _half_step(values: Numbers) -> float:
+    for digits in range(4):
+        if np.allclose(values, np.round(values, digits), rtol=0, atol=1e-9):
+            return float(0.5 * 10.0**-digits)
+    return 0.0
+
+
+def _continued(recent: Numbers, now: Numbers, factor: float, offset: float) -> bool:
+    """Whether the conversion alone stands between the last healthy window and this one."""
+    recent, now = recent[np.isfinite(recent)], now[np.isfinite(now)]
+    if min(len(recent), len(now)) < 12:
+        return False
+    undone = (now - offset) / factor
+    if min(len(recent), len(now)) >= _LEAST_FOR_RECENT:
+        far, near = (kolmogorov_smirnov(np.sort(recent), np.sort(values))[0] for values in (now, undone))
+        if far >= 0.5 and near <= _EXCHANGED * far:
+            return True
+    steps = np.abs(np.diff(recent))
+    largest = max(float(steps.max()), 1e-12)
+    # a series moves little between rows: elsewhere the steps are as large as the spread, and say nothing
+    if np.median(steps) > 0.2 * max(float(recent.std()), 1e-12):
+        return False
+    return bool(abs(now[0] - recent[-1]) > _EDGE * largest and abs(undone[0] - recent[-1]) <= largest)
+
+
+def _in_range(column: Column, values: Numbers) -> bool:
+    low = -np.inf if column.minimum is None else column.minimum
+    high = np.inf if column.maximum is None else column.maximum
+    return bool(np.mean((values >= low - 1e-9) & (values <= high + 1e-9)) >= min(0.99, column.minimum_valid_fraction))
+
+
+def _near(before: Numbers, values: Numbers) -> bool:
+    reach = _BEYOND * (before[-1] - before[0])
+    return bool(np.mean((values >= before[0] - reach) & (values <= before[-1] + reach)) >= 0.9)
+
+
+def swapped(
+    columns: list[Column],
+    baseline: Baseline,
+    rows: Mapping[str, Any],
+    recent: Mapping[str, Any],
+    relations: Relations,
+) -> Iterator[FeatureDiagnosis]:
+    """Yield pairs of columns whose values fit the other one much better, both of them."""
+    taken: set[str] = set()
+    numeric = [column.name for column in columns if column.name in baseline.numeric]
+    known = [column.name for column in columns if column.name in baseline.categories and column.type == "category"]
+    pairs: list[tuple[tuple[str, str], Callable[..., bool]]]
+    pairs = [(pair, _numbers_swapped) for pair in itertools.combinations(numeric, 2)]
+    pairs += [(pair, _categories_swapped) for pair in itertools.combinations(known, 2)]
+    for (one, other), exchanged in pairs:
+        if not taken & {one, other} and exchanged(one, other, baseline, rows, recent, relations):
+            taken |= {one, other}
+            yield fault(one, f"{one} and {other} are swapped")
+            yield fault(other, f"{other} and {one} are swapped")
+
+
+def _numbers_swapped(
+    one: str,
+    other: str,
+    baseline: Baseline,
+    rows: Mapping[str, Any],
+    recent: Mapping[str, Any],
+    relations: Relations,
+) -> bool:
+    before = [baseline.numeric[name].values for name in (one, other)]
+    now = [np.sort(rows[name][np.isfinite(rows[name])]) for name in (one, other)]
+    if min(map(len, (*before, *now))) < 12 or not (_near(before[0], now[1]) and _near(before[1], now[0])):
+        return False
+    as_it_is, exchanged = list(zip(before, now, strict=True)), list(zip(before, now[::-1], strict=True))
+    distances, crossed = ([kolmogorov_smirnov(*pair)[0] for pair in pairs] for pairs in (as_it_is, exchanged))
+    apart = all(far >= _APART and back <= far - _GAIN for far, back in zip(distances, crossed, strict=True))
+    if apart or (min(map(len, now)) >= _LEAST_FOR_SHAPE and _crossed(distances, crossed, min(map(len, now)))):
+        return True
+    off, on = ([off_scale(np.unique(old), new) for old, new in pairs] for pairs in (as_it_is, exchanged))
+    if all(share is not None and share <= _ON_SCALE for share in on) and any(
+        share is not None and share >= _OFF_SCALE for share in off
+    ):
+        return True
+    back = {**rows, one: rows[other], other: rows[one]}
+    return all(
+        _reconciled(
+            relations.strangeness(name, rows), relations.strangeness(name, back), _usual(name, recent, relations)
+        )
+        for name in (one, other)
+    )
+
+
+def _categories_swapped(one: str, other: str, baseline: Baseline, rows: Mapping[str, Any], *_: Any) -> bool:
+    before = [baseline.categories[name].counts for name in (one, other)]
+    now = [_shares(rows[name]) for name in (one, other)]
+    return _crossed(
+        [_variation(counts, shares) for counts, shares in zip(before, now, strict=True)],
+        [_variation(counts, shares) for counts, shares in zip(before, now[::-1], strict=True)],
+        len(rows[one]),
+    )
+
+
+def _crossed(distances: list[float], crossed: list[float], rows: int) -> bool:
+    """Whether both columns come much nearer by exchange: from afar, or to a quarter where rows are many."""
+    if all(now >= 0.5 and back <= now - _GAIN for now, back in zip(distances, crossed, strict=True)):
+        return True
+    return rows >= _LEAST_FOR_RECENT and all(
+        now >= _LEAST_DISTANCE and back <= _EXCHANGED * now for now, back in zip(distances, crossed, strict=True)
+    )
+
+
+def _shares(values: Numbers) -> Mapping[str, float]:
+    found, counts = np.unique(values[values != ""], return_counts=True)
+    return dict(zip(map(str, found), counts / max(1, counts.sum()), strict=True))
+
+
+def _variation(counts: Mapping[str, int], shares: Mapping[str, float]) -> float:
+    """Return the total variation distance."""
+    total = max(1, sum(counts.values()))
+    labels = {*counts, *shares}
+    return sum(abs(counts.get(label, 0) / total - shares.get(label, 0.0)) for label in labels) / 2

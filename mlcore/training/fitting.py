@@ -1,0 +1,160 @@
+"""Fitting trials on folds: one fit, and many side by side."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from mlcore.metrics import Metric, Output, metric_named
+from mlcore.policy.training import Candidate
+from mlcore.training.pipeline import build_pipeline, model_features
+from mlcore.training.reproducible import one_thread, sum_in_order
+from mlcore.training.splits import Fold, search_folds, target_values
+from mlcore.training.trials import Trial
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mlcore.usecase import UseCase
+
+Array = np.ndarray[Any, Any]
+
+#: Fitted rows are scored too, to see over-fitting; this many are enough.
+TRAIN_SCORE_ROWS: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One fit: a trial, its candidate with the parameters tried, and the number of the fold."""
+
+    trial: Trial
+    candidate: Candidate
+    parameters: Mapping[str, Any]
+    fold: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What every fit shares: the rows and their target, the folds, the use case and the seed."""
+
+    frame: pd.DataFrame
+    target: Array
+    folds: tuple[Fold, ...]
+    usecase: UseCase
+    seed: int
+    clock: Callable[[], float] = time.perf_counter
+    _features: dict[int, tuple[Array, Array]] = field(default_factory=dict)
+    _making_features: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def of(
+        cls, frame: pd.DataFrame, usecase: UseCase, *, seed: int, clock: Callable[[], float] = time.perf_counter
+    ) -> Bench:
+        """Lay out the folds of the training rows `frame`."""
+        target = target_values(frame, usecase.contract)
+        return cls(frame, target, tuple(search_folds(frame, usecase)), usecase, seed, clock)
+
+    def meet(self, job: Job) -> Trial:
+        """Fit the job's trial on its fold and return the trial with its scores added.
+
+        The same job gives the same scores in any process, thread or order.
+        """
+        began, trial, fold = self.clock(), job.trial, self.folds[job.fold]
+        model = build_pipeline(self.usecase, job.candidate, job.parameters, self.seed)[1:]
+        target, metric = self.target, search_metric(self.usecase)
+        fitted_on, held_out = self._matrices(job.fold)
+        scored = slice(None, None, max(1, len(fold.train) // TRAIN_SCORE_ROWS))
+        with _warnings() as told:
+            try:
+                model.fit(fitted_on, target[fold.train])
+                train = metric.value(target[fold.train][scored], Output.of(model, fitted_on[scored]))
+                validation = metric.value(target[fold.validation], Output.of(model, held_out))
+            except (ValueError, TypeError, ArithmeticError, np.linalg.LinAlgError) as error:
+                return replace(trial, state="failed", note=str(error).strip().splitlines()[0][:200])
+        if not np.isfinite(validation):
+            return replace(trial, state="failed", note=f"{metric.name} is not defined on a validation fold")
+        return replace(
+            trial,
+            validation=(*trial.validation, validation),
+            train=(*trial.train, train),
+            seconds=trial.seconds + self.clock() - began,
+            note=trial.note or (told[0].splitlines()[0][:200] if told else ""),
+        )
+
+    def _matrices(self, number: int) -> tuple[Array, Array]:
+        """Return the features of a fold's training and validation rows, made once for all trials that meet it."""
+        with self._making_features:
+            if number not in self._features:
+                fold = self.folds[number]
+                features = model_features(self.usecase).fit(self.frame.iloc[fold.train])
+                parts = (self.frame.iloc[rows] for rows in (fold.train, fold.validation))
+                made = tuple(features.transform(part, self.frame) for part in parts)
+                self._features.clear()  # the search goes fold by fold: one in memory is enough
+                self._features[number] = (made[0], made[1])
+            return self._features[number]
+
+
+#: Takes jobs one by one, whenever it can begin another, and yields their trials as they are done.
+Runner = Callable[[Iterator[Job], Bench], Iterator[Trial]]
+
+
+def in_threads(jobs: Iterator[Job], bench: Bench) -> Iterator[Trial]:
+    """Meet the jobs in as many threads as this process may use cores; so many fits are in memory at once, no more."""
+    cores = len(os.sched_getaffinity(0))
+    with fitting_here(), ThreadPoolExecutor(cores, "fit", sum_in_order) as pool:
+        yield from as_done(jobs, lambda job: pool.submit(bench.meet, job), cores)
+
+
+def as_done(jobs: Iterator[Job], submit: Callable[[Job], Future[Trial]], most: int) -> Iterator[Trial]:
+    """Submit a job whenever fewer than `most` are running; yield the trials as they are done."""
+    running: set[Future[Trial]] = set()
+    while True:
+        while len(running) < most and (job := next(jobs, None)) is not None:
+            running.add(submit(job))
+        if not running:
+            return
+        done, running = wait(running, return_when=FIRST_COMPLETED)
+        yield from (future.result() for future in done)
+
+
+@contextmanager
+def fitting_here() -> Iterator[None]:
+    """Sum in one thread, and tell each fit its own warnings, while fits run in this process."""
+    with one_thread(), warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = _hear
+        yield
+
+
+def search_metric(usecase: UseCase) -> Metric:
+    """Return the metric that candidates are compared by."""
+    return metric_named(usecase.training.search.metric, usecase.contract.task)
+
+
+#: Warnings of each thread that is fitting.
+_HEARD: dict[int, list[str]] = {}
+
+
+@contextmanager
+def _warnings() -> Iterator[list[str]]:
+    """Collect the warnings of this thread; `warnings.catch_warnings` alone mixes up those of all threads."""
+    heard: list[str] = []
+    _HEARD[threading.get_ident()] = heard
+    try:
+        yield heard
+    finally:
+        del _HEARD[threading.get_ident()]
+
+
+def _hear(message: Warning | str, *_: Any, **__: Any) -> None:
+    if threading.get_ident() in _HEARD:
+        _HEARD[threading.get_ident()].append(str(message))

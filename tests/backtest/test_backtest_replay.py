@@ -1,0 +1,211 @@
+"""The replay knows nothing before its time, counts what happened, and goes on after it was killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mlcore.backtest import BacktestResult, Journal, Options, WindowResult, parse_set, replay, settings_of
+from mlcore.backtest.past import cut
+from mlcore.backtest.replay import STRATEGIES
+from mlcore.backtest.result import detections, summarise
+from mlcore.errors import TrainingError, UseCaseError
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+from backtest_rows import CHANGE, past, usecase  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def result() -> BacktestResult:
+    """One replay, with a second setting of the policy that may never retrain."""
+    settings = settings_of(usecase(), {"retraining.budget": [0]})
+    return replay(past(), usecase(), seed=0, options=Options(initial_windows=4), settings=settings)
+
+
+def of(result: BacktestResult, strategy: str) -> list[WindowResult]:
+    """Return a strategy's windows."""
+    return [item for item in result.windows if item.strategy == strategy]
+
+
+def test_policy_notices_the_change_and_static_does_not(result: BacktestResult):
+    """The relation changes once: the policy asks for a retraining after the first harmed window, and not before."""
+    windows = of(result, "policy")
+    before = [item for item in windows if item.starts_at < CHANGE]
+    first = next(item for item in windows if item.starts_at == CHANGE)
+    assert {item.action for item in before} == {"nothing"}
+    assert (first.cause in ("concept_change", "harmful_shift"), first.action, first.alarm) == (True, "retrain", True)
+    assert result.summary("static").retrainings == 0
+    assert result.summary("policy").error < result.summary("static").error
+    assert result.summary("policy").retrainings < result.summary("always").retrainings
+
+
+def test_every_strategy_sees_the_same_windows(result: BacktestResult):
+    """Rows and labels of a window are the past's, whatever the strategy."""
+    facts = {name: [(item.starts_at, item.rows, item.labelled) for item in of(result, name)] for name in STRATEGIES}
+    assert all(other == facts["static"] for other in facts.values())
+    assert len(facts["static"]) == 12
+
+
+def test_periodic_retrains_after_every_fourth_window(result: BacktestResult):
+    """Alarms of the schedule are every fourth window; after the last window nothing is trained."""
+    assert [number for number, item in enumerate(of(result, "periodic"), 1) if item.alarm] == [4, 8, 12]
+    assert result.summary("periodic").retrainings == 2
+
+
+def test_settings_share_the_models_but_not_the_decisions(result: BacktestResult):
+    """A budget of nothing never retrains, whatever it sees."""
+    mine = result.summary("retraining.budget=0")
+    assert (mine.retrainings, mine.error) == (0, result.summary("static").error)
+    assert mine.alarms > 0
+
+
+def test_labels_of_the_window_come_after_the_delay():
+    """With labels a week late, the model trained after the first window answers one window later."""
+    options = Options(initial_windows=4, gate=False)
+
+    def first_answers(label_wait: str) -> int:
+        result = replay(past(8), usecase(label_wait), seed=0, options=options)
+        pairs = zip(of(result, "static"), of(result, "always"), strict=True)
+        return next(number for number, (static, always) in enumerate(pairs) if static.error != always.error)
+
+    assert (first_answers("P0D"), first_answers("P7D")) == (1, 2)
+
+
+def test_what_is_in_the_future_changes_nothing():
+    """Cutting the past short leaves every earlier window as it was."""
+    whole = replay(past(11), usecase("P3D"), seed=0, options=Options(initial_windows=4))
+    short = replay(past(9), usecase("P3D"), seed=0, options=Options(initial_windows=4))
+    last = max(item.starts_at for item in short.windows)
+
+    def before(result: BacktestResult) -> dict[str, list[WindowResult]]:
+        return {
+            name: [replace(item, sentence="") for item in of(result, name) if item.starts_at < last]
+            for name in STRATEGIES
+            if name != "oracle"
+        }
+
+    assert before(whole) == before(short)
+
+
+def test_order_of_rows_and_missing_times_do_not_matter():
+    """Unsorted rows are sorted; rows without a time are left out and told of."""
+    frame = past(8)
+    mixed = frame.sample(frac=1, random_state=1)
+    extra = frame.iloc[:5].assign(at=pd.NaT)
+    options = Options(initial_windows=4)
+    tidy = replay(frame, usecase(), seed=0, options=options)
+    both = pd.concat([mixed, extra])
+    untidy = replay(both.assign(at=pd.to_datetime(both["at"], utc=True)), usecase(), seed=0, options=options)
+    assert untidy.summaries == tidy.summaries
+    assert "5 without a time" in dict(untidy.facts)["rows"]
+
+
+def test_windows_without_labels_wait():
+    """Where labels are missing there is no error, no alarm, and the decision is to wait."""
+    frame = past(8)
+    unlabelled = frame["at"] >= pd.Timestamp("2026-02-16", tz="UTC")
+    result = replay(
+        frame.assign(cost=frame["cost"].mask(unlabelled)), usecase(), seed=0, options=Options(initial_windows=4)
+    )
+    last = of(result, "static")[-1]
+    assert (last.cause, last.labelled, last.harmed) == ("too_little_data", 0, False)
+    assert np.isnan(last.error) and np.isfinite(result.summary("static").error)
+    assert json.loads(json.dumps(result.to_json(), allow_nan=False))["windows"][-1]["error"] is None
+
+
+@pytest.mark.parametrize(
+    ("frame", "told"),
+    [
+        (past(1), "too little past"),
+        (past(16).iloc[:30], "too little past"),
+        (past(16).assign(cost=np.nan), "nothing to judge by"),
+        (past(16).assign(at=pd.NaT), "nothing to judge by"),
+    ],
+)
+def test_what_cannot_be_replayed_says_so(frame: pd.DataFrame, told: str):
+    """Each ends in a sentence of ours."""
+    with pytest.raises(TrainingError, match=told):
+        cut(frame.assign(at=pd.to_datetime(frame["at"], utc=True)), usecase())
+
+
+def test_a_shorter_window_needs_fewer_rows():
+    """What a month's window must have, a day's need not."""
+    assert cut(past(), usecase(), period="day").rule.minimum_rows == 30
+    assert cut(past(), usecase()).rule.minimum_rows == 50
+
+
+def window(number: int, *, harmed: bool, alarm: bool, rows: int = 10) -> WindowResult:
+    """Return a window."""
+    at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=number)
+    return WindowResult("policy", at, rows, 1.0, "healthy", "nothing", rows, alarm, harmed)
+
+
+def test_alarms_are_held_against_the_truth():
+    """A false alarm has no harm, missed harm no alarm; detection counts from the first harmed row."""
+    kinds = [(0, 0), (0, 1), (1, 0), (1, 1), (1, 1), (0, 0), (1, 1), (1, 0), (0, 0), (1, 0)]
+    windows = [window(n, harmed=bool(h), alarm=bool(a)) for n, (h, a) in enumerate(kinds)]
+    found = summarise("policy", windows)
+    assert (found.alarms, found.false_alarms, found.missed_harm) == (4, 1, 3)
+    assert detections(windows) == [20, 10]
+    assert found.rows_to_detection == 15
+
+
+def test_settings_are_keys_of_the_policy():
+    """Two values of two keys are four policies; other keys and values are refused."""
+    grid = parse_set(["retraining.cooldown=P7D", "retraining.cooldown=P1D", "retraining.budget=2"])
+    found = settings_of(usecase(), {**grid, "retraining.budget": [2, 3]})
+    assert len(found) == 4
+    assert found["retraining.cooldown=P7D, retraining.budget=3"].retraining.cooldown == timedelta(days=7)
+    for wrong in ("retraining.cooldwn=P7D", "retraining.cooldown=soon", "contract.task=x", "seed=1", "nothing"):
+        with pytest.raises(UseCaseError):
+            settings_of(usecase(), parse_set([wrong]))
+
+
+_CHILD = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from backtest_rows import past, usecase
+from mlcore.backtest import Journal, Options, replay
+replay(past(), usecase(), seed=0, options=Options(initial_windows=4), journal=Journal(Path(sys.argv[2])))
+"""
+
+
+@pytest.mark.fault
+def test_a_killed_replay_goes_on(tmp_path: Path, result: BacktestResult):
+    """Killed in the middle, it finds what it had done, does not train it again, and comes to the same end."""
+    journal = tmp_path / "journal"
+    child = subprocess.Popen(
+        [sys.executable, "-c", _CHILD, str(HERE), str(journal)],
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    until = time.monotonic() + 120
+    while len(list(journal.glob("models/energy/*/manifest.json"))) < 3:
+        assert child.poll() is None and time.monotonic() < until
+        time.sleep(0.02)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    # a line that was cut off, as by a power failure
+    with (journal / "journal.jsonl").open("ab") as file:
+        file.write(b'["look:1", {"dia')
+    kept = Journal(journal)
+    models = {path: path.stat().st_mtime_ns for path in journal.glob("models/energy/*/model.skops")}
+    known = len(journal.joinpath("journal.jsonl").read_bytes().splitlines())
+    again = replay(past(), usecase(), seed=0, options=Options(initial_windows=4), journal=kept)
+    assert again.summaries == tuple(item for item in result.summaries if item.strategy in STRATEGIES)
+    assert {path: path.stat().st_mtime_ns for path in models} == models
+    lines = [json.loads(line)[0] for line in journal.joinpath("journal.jsonl").read_bytes().splitlines()]
+    assert len(lines) == len(set(lines)) > known

@@ -1,0 +1,63 @@
+"""A disk that fails from the n-th write on, for every n: a typed error, nothing half done, then it goes on."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import Nursery
+
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(900)]
+RETRAIN, PACKAGE = "flows/retrain.py:retrain", "flows/package.py:package"
+
+
+@pytest.fixture(scope="module")
+def states(disk_nursery: Nursery) -> dict[str, Path]:
+    """Installations before what is tried."""
+    homes = {"empty": disk_nursery.folder / "disk-empty"}
+    homes["empty"].mkdir()
+    before = "empty"
+    for state, step in (("published", "publish"), ("asked", "wake"), ("granted", "answer"), ("champion", "promote")):
+        homes[state] = disk_nursery.copy(homes[before], f"disk-{state}")
+        disk_nursery.do(step, homes[state])
+        before = state
+    homes["captured"] = disk_nursery.copy(homes["champion"], "disk-captured")
+    disk_nursery.do("captured", homes["captured"])
+    return homes
+
+
+@pytest.mark.parametrize(
+    ("state", "step", "number", "most"),
+    [
+        ("granted", "promote", errno.EIO, 99),
+        ("granted", "promote", errno.ENOSPC, 99),
+        ("asked", "answer", errno.ENOSPC, 99),
+        ("captured", "maintain", errno.ENOSPC, 15),
+    ],
+)
+def test_at_every_write(disk_nursery, states, state, step, number, most):
+    """Each write in turn is the first that fails: an error that a person can read, and the same call succeeds later."""
+    arguments = {"flush": True} if step == "maintain" else {}
+    asleep = {"asleep": [RETRAIN, PACKAGE], **arguments}
+    done = disk_nursery.copy(states[state], f"{step}-{number}-new")
+    disk_nursery.do(step, done, arguments=arguments)
+    new = disk_nursery.do("settle", done, arguments=asleep)
+    tried = 0
+    while tried < most:
+        home = disk_nursery.copy(states[state], f"{step}-{number}-{tried + 1}")
+        told = disk_nursery(step, home, arguments=arguments, write=tried + 1, errno=number)
+        assert told["code"] == 0, told
+        if not told["broke"]:
+            break
+        tried += 1
+        if told.get("error"):
+            assert told["error"][0] == "mlcore.errors", (tried, told)
+            again = disk_nursery(step, home, arguments=arguments)
+            assert again.get("error") is None or step == "answer", (tried, again)
+        assert disk_nursery.do("settle", home, arguments=asleep) == new, (tried, told)
+        shutil.rmtree(home)
+    assert tried > 5
+    print(f"{step}: {tried} writes")  # noqa: T201

@@ -1,0 +1,170 @@
+"""SIGKILL at every failpoint: afterwards the state is old or new, and the loop goes on by itself."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlcore import failpoints
+from mlcore.ledger import audit
+from mlcore.ledger.records import AuditEntry
+from mlcore.ledger.store import Ledger
+from tests.faults.conftest import Nursery
+
+ROOT = Path(__file__).parents[2]
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(900)]
+DAY = 86_400
+RETRAIN, PACKAGE = "flows/retrain.py:retrain", "flows/package.py:package"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is killed: a step from a state; and whether the loop must carry it out, or may leave it undone."""
+
+    name: str
+    state: str
+    step: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    carried_on: bool = True
+    most: int = 99  # kills at passages of one failpoint, besides its last
+    asleep: tuple[str, ...] = (PACKAGE,)  # flows that take long and are not what is killed
+
+
+#: The steps that lead from one state to the next; each state is a home of its own.
+STATES = (
+    ("announced", "empty", "announce", {}),
+    ("published", "announced", "wake", {"only": "flows/publish.py:publish"}),
+    ("asked", "published", "wake", {"only": "flows/retrain.py:retrain"}),
+    ("granted", "asked", "answer", {}),
+    ("champion", "granted", "promote", {}),
+    ("second", "champion", "second", {}),
+    ("captured", "champion", "captured", {}),
+    ("closed", "captured", "maintain", {"flush": True}),
+)
+SCENARIOS = (
+    Scenario("publish what was announced", "announced", "wake", asleep=(RETRAIN, PACKAGE)),
+    Scenario("quarantine what was announced", "empty", "publish", {"faulty": True}, carried_on=False),
+    Scenario("publish by hand", "empty", "publish", carried_on=False, asleep=(RETRAIN, PACKAGE)),
+    Scenario("retrain", "published", "wake", most=1),
+    Scenario("grant", "asked", "answer", carried_on=False),
+    Scenario("deny", "asked", "answer", {"granted": False}, carried_on=False),
+    Scenario("expire", "asked", "expire"),
+    Scenario("supersede", "asked", "second", carried_on=False, most=1),
+    Scenario("roll back", "second", "roll_back", carried_on=False),
+    Scenario("promote", "granted", "promote"),
+    Scenario("capture", "champion", "captured", carried_on=False),
+    Scenario("collect and close", "captured", "maintain", {"flush": True}),
+    Scenario("monitor", "closed", "monitor"),
+    Scenario("package", "champion", "package", most=1, asleep=()),
+)
+
+
+@pytest.fixture(scope="module")
+def states(nursery: Nursery) -> dict[str, Path]:
+    """An installation in each state of the loop."""
+    homes = {"empty": nursery.folder / "empty"}
+    homes["empty"].mkdir()
+    for state, before, step, arguments in STATES:
+        homes[state] = nursery.copy(homes[before], state)
+        nursery.do(step, homes[state], arguments=arguments)
+    return homes
+
+
+def _slug(name: str) -> str:
+    return name.replace(" ", "-")
+
+
+def _settled(nursery: Nursery, home: Path, scenario: Scenario) -> dict[str, Any]:
+    """Let the loop go on by itself to its rest; return what is then."""
+    return dict(
+        nursery.do(
+            "settle",
+            home,
+            ahead=3 * DAY if scenario.step == "expire" else 0,
+            arguments={"asleep": scenario.asleep, "flush": "flush" in scenario.arguments},
+        )
+    )
+
+
+def test_every_failpoint_is_named_once_and_named_right():
+    """The list and the source agree."""
+    found = Counter(
+        name
+        for room in ("mlcore", "flows", "bentos")
+        for path in (ROOT / room).rglob("*.py")
+        for name in re.findall(r'failpoint\("([^"]+)"\)', path.read_text())
+    )
+    assert Counter(failpoints.NAMES) == found
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_killed_anywhere_the_state_is_old_or_new(nursery, states, scenario):
+    """Killed at each passage of each failpoint, then left to itself."""
+    start = states[scenario.state]
+    untouched = nursery.copy(start, f"{_slug(scenario.name)}-old")
+    old = _settled(nursery, untouched, scenario)
+    done = nursery.copy(start, f"{_slug(scenario.name)}-new")
+    traced = nursery(scenario.step, done, trace=True, arguments=scenario.arguments)
+    assert traced.get("error") is None, traced
+    new = _settled(nursery, done, scenario)
+    passages = [
+        (name, number)
+        for name, count in Counter(traced["passed"]).items()
+        for number in {*range(1, count + 1)}
+        if number <= scenario.most or number == count > 1
+    ]
+    slowest = 0.0
+    for name, number in passages:
+        home = nursery.copy(start, f"{_slug(scenario.name)}-{name}-{number}")
+        killed = nursery(scenario.step, home, arm=f"{name}:{number}", arguments=scenario.arguments)
+        assert killed["code"] == -9, (name, number, killed)
+        began = time.monotonic()
+        after = _settled(nursery, home, scenario)
+        slowest = max(slowest, time.monotonic() - began)
+        if scenario.carried_on:
+            assert after == new, (name, number)
+        else:
+            assert after in (old, new), (name, number)
+        shutil.rmtree(home)
+    print(f"{scenario.name}: {len(passages)} kills, slowest recovery {slowest:.1f} s")  # noqa: T201
+
+
+@pytest.mark.parametrize("order", ["capture.after-append:1", "ledger.after-commit:1", "ledger.before-commit:2"])
+def test_a_command_that_is_killed_is_finished_by_the_same_command(nursery, states, order):
+    """The real command in a process of its own: rows asked to be erased are gone, and that is on record, once."""
+    home = nursery.copy(states["captured"], f"erase-{_slug(order)}")
+    killed = _erase(home, order)
+    assert killed.returncode == -9, killed.stderr
+    again = _erase(home, "")
+    assert again.returncode == 0, again.stderr
+    ledger = Ledger.open(f"sqlite:///{home / 'ledger.db'}")
+    audit.verify(ledger)
+    with ledger.read() as view:
+        assert len(view.all(AuditEntry, action="capture.erased")) == 1
+    ledger.close()
+    third = _erase(home, "")
+    assert (third.returncode, "not kept" in third.stderr) == (1, True)
+    assert "Traceback" not in third.stderr
+
+
+def _erase(home: Path, order: str) -> subprocess.CompletedProcess[str]:
+    variables = {"MLOPS_HOME": str(home), "MLOPS_USECASES": str(ROOT / "tests" / "usecases"), "MLOPS_FAILPOINT": order}
+    return subprocess.run(
+        [sys.executable, "-m", "flows._cli", "erase", "churn", "r0", "r1", "--reason", "asked"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )

@@ -1,0 +1,86 @@
+"""Realised performance: how sure it is, how late labels came, and where it is worse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mlcore.metrics import Output, metric_named
+from mlcore.performance import Labelled, Performance, Slice, realised
+from mlcore.policy.monitoring import PerformancePolicy
+
+METRIC = metric_named("mean_absolute_error", "regression")
+POLICY = PerformancePolicy(minimum_coverage=0.5)
+
+
+def _measured(truth: np.ndarray, blocks: np.ndarray | None, **known: object) -> Performance:
+    frame = pd.DataFrame({"site": np.where(np.arange(len(truth)) % 2, "north", "south")})
+    facts = Labelled(frame=frame, blocks=blocks, **known)
+    output = Output(np.zeros(len(truth)))
+    return realised(truth, output, len(truth), METRIC, 1.0, POLICY, known=facts, rng=np.random.default_rng(0))
+
+
+def test_intervals_cover_as_often_as_they_say():
+    """Errors of a day are alike: an interval from whole days covers the truth, one from rows does not."""
+    rng = np.random.default_rng(1)
+    covered = {"blocks": 0, "rows": 0}
+    days = np.repeat(np.arange(30), 24)
+    for _ in range(100):
+        truth = 10 + np.repeat(rng.normal(size=30), 24) + 0.3 * rng.normal(size=720)
+        for name, blocks in (("blocks", days), ("rows", None)):
+            found = _measured(truth, blocks)
+            covered[name] += found.lower <= 10 <= found.upper
+    assert 90 <= covered["blocks"] <= 99
+    assert covered["rows"] < 60
+
+
+def test_lag_and_slices_are_told():
+    """Median and 95th percentile of the lag; each slice with its rows, value and reference."""
+    truth = np.where(np.arange(1_000) % 2, 1.0, 3.0)
+    slices = (Slice("site", "north", 50, reference=0.9), Slice("site", "south", 501), Slice("gone", "x", 1))
+    found = _measured(truth, None, lag_seconds=np.arange(101.0), slices=slices)
+    assert (found.lag_median_seconds, found.lag_p95_seconds) == (50.0, 95.0)
+    north, south, gone = found.slices
+    assert (north.rows, north.value, north.lower, north.upper, north.reference) == (500, 1.0, 1.0, 1.0, 0.9)
+    assert (south.rows, south.value) == (500, None)  # fewer than its rule asks for
+    assert (gone.rows, gone.value) == (0, None)
+    assert Performance.from_json(found.to_json()) == found
+
+
+def test_records_of_older_versions_are_read():
+    """They have neither interval, lag nor slices."""
+    old = {
+        "format": 1,
+        "outcome": "fine",
+        "metric": "r2",
+        "value": 0.5,
+        "reference": 0.6,
+        "worsening_fraction": 0.1,
+        "rows": 10,
+        "labelled": 10,
+    }
+    assert Performance.from_json(old).slices == ()
+
+
+def test_without_enough_labels_the_lag_is_still_known():
+    """What has come says how late the rest may be."""
+    known = Labelled(frame=pd.DataFrame({"site": ["north"]}), lag_seconds=np.array([7.0]))
+    found = realised(np.ones(1), Output(np.ones(1)), 10, METRIC, 1.0, POLICY, known=known)
+    assert (found.outcome, found.lag_p95_seconds) == ("too_little_data", 7.0)
+
+
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "roc_auc"])
+def test_slices_of_ratio_metrics_are_of_their_own_rows(metric):
+    """The pairs and classes that count are those within the slice."""
+    rng = np.random.default_rng(2)
+    frame = pd.DataFrame({"site": rng.choice(["north", "south"], 600)})
+    score = rng.random(600)
+    truth = (rng.random(600) < score).astype(np.int64)
+    output = Output((score > 0.5).astype(np.int64), np.column_stack([1 - score, score]), np.array([0, 1]))
+    kind = metric_named(metric, "classification")
+    known = Labelled(frame=frame, slices=(Slice("site", "north", 50),))
+    found = realised(truth, output, 600, kind, 0.5, POLICY, known=known, rng=rng).slices[0]
+    rows = (frame["site"] == "north").to_numpy()
+    assert found.value == pytest.approx(kind.value(truth[rows], output.take(rows)))
+    assert found.lower < found.value < found.upper

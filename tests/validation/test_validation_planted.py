@@ -1,0 +1,258 @@
+"""Tables with something wrong in them end in the right outcome, explained: no promotion, no traceback."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mlcore.errors import TrainingError
+from mlcore.training.run import train_model
+from mlcore.training.splits import split_holdout
+from mlcore.usecase import UseCase, parse_usecase
+from mlcore.validation import EvaluationReport, evaluate
+from mlcore.validation.subject import FittedModel
+
+HOURS = 2_000
+
+
+def heating(seed: int = 0, hours: int = HOURS) -> pd.DataFrame:
+    """Return hourly heat demand: of temperature, wind and the hour, with noise that lasts for hours."""
+    rng = np.random.default_rng(seed)
+    at = pd.date_range("2025-01-01", periods=hours, freq="h", tz="UTC")
+    temperature = 8 - 9 * np.cos(2 * np.pi * np.arange(hours) / 24) + rng.normal(0, 3, hours)
+    wind = rng.gamma(2, 2, hours)
+    noise = pd.Series(rng.normal(0, 4, hours)).ewm(halflife=4).mean().to_numpy() * 2
+    demand = 90 - 3 * temperature + 1.5 * wind + 5 * np.isin(at.hour, [7, 8, 18, 19]) + noise
+    return pd.DataFrame({"at": at, "temperature": temperature, "wind": wind, "extra": 0.0, "demand": demand})
+
+
+def visits(seed: int = 0, rows: int = HOURS) -> pd.DataFrame:
+    """Return visitors who buy or not, without a time."""
+    rng = np.random.default_rng(seed)
+    pages, age = rng.poisson(6, rows), rng.normal(40, 12, rows)
+    device = rng.choice(["phone", "desktop", "tablet"], rows)
+    odds = 1 / (1 + np.exp(-(0.5 * (pages - 6) + (device == "desktop") - 0.5)))
+    buys = np.where(rng.random(rows) < odds, "yes", "no")
+    return pd.DataFrame({"pages": pages, "age": age, "device": device, "extra": 0.0, "buys": buys})
+
+
+def usecase(task: str, **validation: object) -> UseCase:
+    """Return the use case of either table."""
+    regression = task == "regression"
+    columns = [
+        {"name": "at", "type": "timestamp", "role": "time"},
+        {"name": "temperature", "type": "number"},
+        {"name": "wind", "type": "number"},
+        {"name": "extra", "type": "number", "maximum_missing_fraction": 1.0},
+        {"name": "demand", "type": "number", "role": "target"},
+    ]
+    if not regression:
+        columns = [
+            {"name": "pages", "type": "integer"},
+            {"name": "age", "type": "number"},
+            {"name": "device", "type": "category", "categories": ["phone", "desktop", "tablet"]},
+            {"name": "extra", "type": "number", "maximum_missing_fraction": 1.0},
+            {"name": "buys", "type": "category", "role": "target"},
+        ]
+    estimator = "HistGradientBoostingRegressor" if regression else "HistGradientBoostingClassifier"
+    return parse_usecase(
+        {
+            "format": 1,
+            "name": "planted",
+            "title": "Planted",
+            "owner": {"name": "Owner", "email": "owner@example.org"},
+            "contract": {"task": task, "columns": columns},
+            "training": {
+                "features": [{"kind": "calendar", "columns": ["at"], "parts": ["hour"]}] if regression else [],
+                "candidates": [
+                    {"name": "boosting", "estimator": f"sklearn.ensemble.{estimator}", "parameters": {"max_iter": 40}}
+                ],
+                "search": {"folds": 2, "trials": 2, "holdout_fraction": 0.2},
+            },
+            "validation": {"resamples": 300, **({"block": "P1D"} if regression else {}), **validation},
+        },
+        source="planted",
+    )
+
+
+def judge(case: UseCase, frame: pd.DataFrame, champion: FittedModel | None = None) -> EvaluationReport:
+    """Train on `frame` and judge the result on its newest rows, as the flows do."""
+    model = fitted(case, frame)
+    train, holdout = split_holdout(frame, case)
+    return evaluate(model, champion, holdout, case, rng=np.random.default_rng(0), train=train)
+
+
+def fitted(case: UseCase, frame: pd.DataFrame) -> FittedModel:
+    """Train on `frame`."""
+    trained = train_model(frame, case, seed=0)
+    return FittedModel(trained.pipeline, trained.dummy)
+
+
+def leaks(report: EvaluationReport) -> list[str]:
+    """Return the names of the leaks that were found."""
+    return [guard.name for guard in report.failures if guard.kind == "leak"]
+
+
+@pytest.mark.parametrize(("task", "table"), [("regression", heating), ("classification", visits)])
+def test_a_sound_table_is_promoted(task, table):
+    """Nothing planted, nothing found; the first model beats the dummy."""
+    report = judge(usecase(task), table())
+    assert (report.verdict, leaks(report)) == ("promote", [])
+    assert len(report.calibration) == 10
+    assert {metric.name for metric in report.metrics} >= ({"r2"} if task == "regression" else {"roc_auc"})
+
+
+NOISE = np.random.default_rng(7).normal(size=HOURS)
+PLANTED = {
+    "the target itself": ("target in a column", lambda f: f["demand"]),
+    "the target in another unit": ("target in a column", lambda f: 32 - 1.8 * f["demand"]),
+    "the target with noise": ("target in a column", lambda f: f["demand"] + NOISE),
+    "the next row's target": ("column from the future", lambda f: f["demand"].shift(-1)),
+    "the next row's target with noise": ("column from the future", lambda f: f["demand"].shift(-1) + NOISE),
+    "the mean of the next six": (
+        "column from the future",
+        lambda f: f["demand"][::-1].rolling(6).mean()[::-1].shift(-1),
+    ),
+    "tomorrow's target": ("column from the future", lambda f: f["demand"].shift(-24)),
+}
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_a_column_that_knows_the_answer_is_found(planted):
+    """The target, its near copies and its future among the features: rejected, the column named."""
+    name, make = PLANTED[planted]
+    report = judge(usecase("regression"), heating().assign(extra=make))
+    assert report.verdict == "reject"
+    assert name in leaks(report)
+    assert any("extra" in reason for reason in report.reasons)
+
+
+def test_a_column_from_the_past_is_no_leak():
+    """Yesterday's and the last hour's target were known at their time."""
+    for hours in (1, 24):
+        report = judge(usecase("regression"), heating().assign(extra=lambda f, h=hours: f["demand"].shift(h)))
+        assert (report.verdict, leaks(report)) == ("promote", [])
+
+
+def test_an_owner_may_vouch_for_a_column():
+    """A telling column that is known beforehand is allowed by name, and the whole by its own limit."""
+    frame = heating().assign(extra=lambda f: f["demand"] + NOISE)
+    allowed = usecase("regression", leaks={"allow": ["extra"], "maximum_skill": 1.0})
+    assert judge(allowed, frame).verdict == "promote"
+
+
+def test_columns_that_hold_the_answer_together_are_found():
+    """Two parts of a sum: neither alone gives the answer away, both do."""
+    part = np.random.default_rng(3).uniform(0, 100, HOURS)
+    frame = heating().assign(wind=part, extra=lambda f: f["demand"] - part)
+    case = usecase("regression")
+    linear = {"name": "linear", "estimator": "sklearn.linear_model.LinearRegression"}
+    training = case.training.model_dump(mode="json") | {"candidates": [linear]}
+    case = parse_usecase({**case.model_dump(mode="json"), "training": training}, source="planted")
+    report = judge(case, frame)
+    assert (report.verdict, leaks(report)) == ("reject", ["too good to be true"])
+
+
+@pytest.mark.parametrize("label", ["yes", "no"])
+def test_a_class_in_disguise_is_found(label):
+    """A number that is 1 where the class is `label`, with one mistake in a hundred."""
+    noise = np.random.default_rng(5).random(HOURS) < 0.01
+    frame = visits().assign(extra=lambda f: ((f["buys"] == label) ^ noise).astype(float))
+    assert leaks(judge(usecase("classification"), frame)) == ["target in a column"]
+
+
+def test_missing_exactly_where_the_class_is_is_found():
+    """A column filled in only after the event."""
+    frame = visits().assign(extra=lambda f: np.where(f["buys"] == "yes", 3.0, np.nan))
+    assert "target in a column" in leaks(judge(usecase("classification"), frame))
+
+
+@pytest.mark.parametrize(("task", "table"), [("regression", heating), ("classification", visits)])
+def test_rows_on_both_sides_of_the_split_are_found(task, table):
+    """A tenth of the rows twice, the copies at other times."""
+    frame = table()
+    copies = frame.sample(frac=0.3, random_state=1)
+    if task == "regression":
+        copies = copies.assign(at=frame["at"].max() - (copies["at"] - frame["at"].min()) / 10 + pd.Timedelta("7min"))
+    report = judge(usecase(task), pd.concat([frame, copies], ignore_index=True))
+    assert report.verdict == "reject"
+    assert leaks(report) == ["rows on both sides"]
+
+
+def test_rows_that_repeat_by_themselves_are_no_copies():
+    """With few distinct rows equal ones are to be expected; their targets differ as chance has it."""
+    frame = visits().assign(age=lambda f: f["age"].round(-1))
+    report = judge(usecase("classification"), frame)
+    assert (report.verdict, leaks(report)) == ("promote", [])
+
+
+def test_labels_that_were_exchanged_are_not_learned():
+    """The champion is right on the old labels; with yes and no exchanged the challenger 'wins' and is refused."""
+    case = usecase("classification")
+    champion = fitted(case, visits())
+    turned = visits(seed=1).assign(buys=lambda f: f["buys"].map({"yes": "no", "no": "yes"}))
+    report = judge(case, turned, champion)
+    assert (report.verdict, leaks(report)) == ("reject", ["labels"])
+    assert any("swapped" in reason for reason in report.reasons)
+
+
+def test_a_target_of_the_other_sign_is_not_learned():
+    """Demand delivered with its sign turned."""
+    case = usecase("regression")
+    champion = fitted(case, heating())
+    report = judge(case, heating(seed=1).assign(demand=lambda f: -f["demand"]), champion)
+    assert (report.verdict, leaks(report)) == ("reject", ["labels"])
+
+
+def test_a_champion_that_cannot_be_beaten_stays():
+    """The champion answers with the truth itself."""
+
+    class Oracle:
+        def predict(self, frame):
+            return frame["demand"].to_numpy(dtype=float)
+
+    report = judge(usecase("regression"), heating(), FittedModel(Oracle()))
+    assert report.verdict == "reject"
+    assert "worse than the champion" in report.sentence
+
+
+@pytest.mark.parametrize(("task", "table"), [("regression", heating), ("classification", visits)])
+@pytest.mark.parametrize("rows", [1, 2, 5, 12, 60, 300])
+def test_tiny_tables_hold_or_are_refused(task, table, rows):
+    """Few rows end in a refusal that says so, or in hold."""
+    try:
+        report = judge(usecase(task), table().head(rows))
+    except TrainingError as error:
+        assert error.expected
+    else:
+        assert report.verdict == "hold"
+        assert report.extra_rows
+
+
+@pytest.mark.parametrize(("task", "table"), [("regression", heating), ("classification", visits)])
+def test_a_constant_target_is_refused(task, table):
+    """Nothing to learn."""
+    frame = table()
+    frame[frame.columns[-1]] = frame.iloc[0, -1]
+    with pytest.raises(TrainingError, match="nothing to learn"):
+        judge(usecase(task), frame)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_a_class_seen_once_breaks_nothing(rows):
+    """A class of one, two or three rows: in training, held out, or in neither fold."""
+    for seed in range(4):
+        frame = visits(seed)
+        positions = np.random.default_rng(seed).choice(len(frame), rows, replace=False)
+        odd = frame.assign(buys=frame["buys"].where(~np.isin(np.arange(len(frame)), positions), "perhaps"))
+        assert judge(usecase("classification"), odd).verdict in ("promote", "hold")
+
+
+def test_a_model_that_a_rare_class_has_spoilt_is_not_promoted():
+    """Boosting with hardly any rows of a class can go astray at prediction; held-out rows show it."""
+    frame = visits(rows=12_000)
+    odd = frame.assign(buys=frame["buys"].where(np.arange(len(frame)) != 17, "perhaps"))
+    report = judge(usecase("classification"), odd)
+    assert report.verdict in ("hold", "reject")
+    assert "dummy" in report.sentence
