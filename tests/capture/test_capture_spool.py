@@ -107,14 +107,13 @@ def test_erasing_is_for_good(tmp_path, churn):
 
 
 _WRITER = """
-import sys
+import sys, time
 from pathlib import Path
 from mlcore.capture.spool import Spool
-spool = Spool(Path(sys.argv[1]), idle_seconds=60)
-for number in range(10**6):
+spool = Spool(Path(sys.argv[1]), on_sealed=lambda name: print(name, flush=True))
+for number in range(150_000):
     spool.append([{"kind": "prediction", "n": number}])
-    if number % 50 == 0:
-        print(number, flush=True)
+time.sleep(600)
 """
 
 
@@ -123,9 +122,8 @@ def test_what_was_written_survives_a_kill(tmp_path):
     """SIGKILL in the middle of writing: a gapless beginning is read back, a torn end is passed over."""
     process = subprocess.Popen([sys.executable, "-c", _WRITER, str(tmp_path)], stdout=subprocess.PIPE)
     assert process.stdout is not None
-    for _ in range(20):
-        process.stdout.readline()
-    time.sleep(0.3)
+    assert process.stdout.readline(), "no segment was ever sealed"
+    time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     process.stdout.close()
