@@ -24,13 +24,12 @@ from mlcore.ledger.records import DatasetVersion, Lease, ModelVersion
 from mlcore.policy.approval import Cause, normal
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from mlcore.drift import Baseline
     from mlcore.performance import PerformanceModel
     from mlcore.training.provenance import Provenance
     from mlcore.training.run import TrainedModel
     from mlcore.training.trials import SearchJournal, Trial
+    from mlcore.usecase import UseCase
 
 PROJECT = Path(__file__).parent.parent
 
@@ -157,7 +156,7 @@ def _train(
     with place as runner:
         trained = train_model(frame, context.usecase, seed=seed, progress=progress, journal=journal, runner=runner)
     metadata = ModelMetadata.of(trained, code, dataset_version=dataset.version, dataset_digest=dataset.digest)
-    baseline, performance = _for_monitoring(context, frame, trained)
+    baseline, performance = _for_monitoring(context.usecase, trained)
     bundle = save_model(
         trained,
         context.settings.models_root,
@@ -201,19 +200,14 @@ def _journal(context: Context, dataset: DatasetVersion, seed: int, code: Provena
     return SearchJournal(context.settings.artifacts_root / "searches" / context.name / f"{name}.jsonl")
 
 
-def _for_monitoring(
-    context: Context, frame: pd.DataFrame, trained: TrainedModel
-) -> tuple[Baseline, PerformanceModel | None]:
+def _for_monitoring(usecase: UseCase, trained: TrainedModel) -> tuple[Baseline, PerformanceModel | None]:
     """Return what live rows are compared with, and what estimates their error without labels."""
     from mlcore.drift import model_baseline
-    from mlcore.metrics import Output, metric_named
+    from mlcore.metrics import metric_named
     from mlcore.performance import fit_performance_model
-    from mlcore.training.splits import split_holdout, target_values
+    from mlcore.training.splits import target_values
 
-    usecase = context.usecase
-    train, holdout = split_holdout(frame, usecase)
-    output, truth = Output.of(trained.pipeline, holdout, frame), target_values(holdout, usecase.contract)
-    metric = metric_named(usecase.window_metric, usecase.contract.task)
-    return model_baseline(train, holdout, output, usecase), fit_performance_model(
-        holdout, truth, output, metric, usecase
-    )
+    holdout, output = trained.holdout, trained.output
+    truth, metric = target_values(holdout, usecase.contract), metric_named(usecase.window_metric, usecase.contract.task)
+    baseline = model_baseline(trained.train, holdout, output, usecase)
+    return baseline, fit_performance_model(holdout, truth, output, metric, usecase)

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 
 from mlcore.canonical import digest_value
 from mlcore.drift import Baseline, model_baseline
-from mlcore.metrics import Metric, Output, metric_named
+from mlcore.metrics import Metric, metric_named
 from mlcore.validation.subject import FittedModel
 
 if TYPE_CHECKING:
@@ -159,12 +159,10 @@ class Models:
 
     def _train(self, key: str, usecase: UseCase, moment: datetime, past: pd.DataFrame) -> Trained:
         from mlcore.training.run import train_model
-        from mlcore.training.splits import split_holdout
 
         past = recent(past, usecase, moment)
         trained = train_model(past, usecase, seed=self._seed)
-        train, holdout = split_holdout(past, usecase)
-        baseline = model_baseline(train, holdout, Output.of(trained.pipeline, holdout, past), usecase)
+        baseline = model_baseline(trained.train, trained.holdout, trained.output, usecase)
         size = 0
         if self._journal is not None:
             size = self._journal.keep_model(key, trained, usecase, past, baseline)

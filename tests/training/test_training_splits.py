@@ -72,3 +72,22 @@ def test_too_few_rows_are_one_error(bikeshare: UseCase, rentals: pd.DataFrame) -
         split_holdout(rentals[:1], bikeshare)
     with pytest.raises(TrainingError, match="time stamps"):
         split_holdout(rentals[:5].assign(recorded_at=rentals["recorded_at"].iloc[0]), bikeshare)
+
+
+def test_rows_are_ordered_as_pandas_orders_them(bikeshare: UseCase, rentals: pd.DataFrame) -> None:
+    """Times that tie, texts beyond ASCII and missing values are in Arrow's order where pandas has them."""
+    rng = np.random.default_rng(3)
+    columns = [
+        column.model_copy(update={"role": "key"}) if column.name in ("weather", "temperature") else column
+        for column in bikeshare.contract.columns
+    ]
+    contract = bikeshare.contract.model_copy(update={"columns": tuple(columns)})
+    frame = rentals.head(400).assign(
+        recorded_at=lambda rows: rng.choice(rows["recorded_at"].iloc[:40], len(rows)),
+        weather=rng.choice(["b", "é", "a", None, "Z", "\U0001f6b2"], 400),
+        temperature=rng.choice([1.0, np.nan, 2.0], 400),
+    )
+    order = ["recorded_at", *(column.name for column in contract.keys)]
+    expected = frame.sort_values(order, kind="stable").reset_index(drop=True)
+    pd.testing.assert_frame_equal(usable(frame, contract), expected)
+    assert len(order) == 3
