@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mlcore.contract import DataContract
 from mlcore.errors import TrainingError
 from mlcore.training.splits import search_folds, split_holdout, usable
 from mlcore.usecase import UseCase
@@ -77,11 +78,10 @@ def test_too_few_rows_are_one_error(bikeshare: UseCase, rentals: pd.DataFrame) -
 def test_rows_are_ordered_as_pandas_orders_them(bikeshare: UseCase, rentals: pd.DataFrame) -> None:
     """Times that tie, texts beyond ASCII and missing values are in Arrow's order where pandas has them."""
     rng = np.random.default_rng(3)
-    columns = [
-        column.model_copy(update={"role": "key"}) if column.name in ("weather", "temperature") else column
-        for column in bikeshare.contract.columns
-    ]
-    contract = bikeshare.contract.model_copy(update={"columns": tuple(columns)})
+    declared = bikeshare.contract.model_dump()
+    for column in declared["columns"]:
+        column["role"] = "key" if column["name"] in ("weather", "temperature") else column["role"]
+    contract = DataContract.model_validate(declared)
     frame = rentals.head(400).assign(
         recorded_at=lambda rows: rng.choice(rows["recorded_at"].iloc[:40], len(rows)),
         weather=rng.choice(["b", "é", "a", None, "Z", "\U0001f6b2"], 400),
