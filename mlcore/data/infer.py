@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic import TypeAdapter
+
+from mlcore.data.dependence import block_length
 from mlcore.data.ingest import plain_name, read_raw
 from mlcore.errors import IngestError, UseCaseError
 
@@ -55,6 +59,8 @@ def infer_usecase(source: str, *, name: str, target: str, time: str | None, owne
         stamps = [column for column in frame.columns if str(frame[column].dtype).startswith("datetime")]
         time = stamps[0] if len(stamps) == 1 else None
     columns = [_column(frame[column], column, target, time) for column in frame.columns]
+    features = frame[[column["name"] for column in columns if "role" not in column]]
+    cadence = _cadence(frame, time)
     task = (
         "regression"
         if columns[list(frame.columns).index(target)]["type"] in ("integer", "number")
@@ -79,7 +85,8 @@ def infer_usecase(source: str, *, name: str, target: str, time: str | None, owne
         "validation": {"block": "P1D"} if time else {},
         "approval": {"required": "by_cause", "causes": ["drift"], "approvers": [owner]},
         "monitoring": {
-            "windows": [{**_cadence(frame, time), "checks": ["quality", "drift", "performance"], "label_wait": "P7D"}]
+            "windows": [{**cadence, "checks": ["quality", "drift", "performance"], "label_wait": "P7D"}],
+            **_drift(features, frame.get(time), cadence["period"]),
         },
         "retraining": {"cooldown": "P1D", "budget": 4, "budget_period": "P30D"},
     }
@@ -92,6 +99,14 @@ def _cadence(frame: pd.DataFrame, time: str | None) -> dict[str, str]:
         if len(frame) / days * 7 < _LEAST_WINDOW_ROWS:
             return {"name": "monthly", "period": "month"}
     return {"name": "weekly", "period": "week"}
+
+
+def _drift(features: pd.DataFrame, times: pd.Series | None, period: str) -> dict[str, Any]:
+    """Return how long rows depend on each other, as far as windows leave several blocks, where they do."""
+    if times is None or not str(times.dtype).startswith("datetime"):
+        return {}
+    length = block_length(features, times, timedelta(days=7 if period == "month" else 1))
+    return {} if length is None else {"drift": {"block": TypeAdapter(timedelta).dump_python(length, mode="json")}}
 
 
 def write_usecase(values: dict[str, Any], folder: Path, source: str) -> Path:
