@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from mlcore.contract import Column, DataContract
+from mlcore.data.dependence import block_length
 from mlcore.drift import DriftReport, build_baseline, detect_drift, independent_blocks
 from mlcore.policy.monitoring import DriftPolicy
 
@@ -37,7 +39,7 @@ class Null:
     name: str
     table: str
     dealt: timedelta | None
-    block: timedelta | None
+    block: timedelta | Literal["drafted"] | None
 
 
 NULLS = [
@@ -46,6 +48,8 @@ NULLS = [
     for told, dealt, block in (
         ("rows dealt, no block", None, None),
         ("days dealt, block P1D", _DAY, _DAY),
+        ("weeks dealt, no block", _WEEK, None),
+        ("weeks dealt, block as `mlops init` drafts it", _WEEK, "drafted"),
         ("weeks dealt, block P1D", _WEEK, _DAY),
         ("weeks dealt, block P7D", _WEEK, _WEEK),
     )
@@ -109,7 +113,8 @@ def _report(null: Null, seed: int, *, whole: bool) -> tuple[DriftReport, DriftPo
     numbers, place = np.unique(unit, return_inverse=True)
     in_window = np.isin(place, rng.permutation(len(numbers))[: round(len(numbers) * 28 / 365)])
     before, now = frame[~in_window], frame[in_window]
-    policy = DriftPolicy(block=null.block, multivariate="domain_classifier" if whole else "none")
+    block = _drafted(null.table) if null.block == "drafted" else null.block
+    policy = DriftPolicy(block=block, multivariate="domain_classifier" if whole else "none")
     baseline = build_baseline(
         before, np.zeros(len(before)), contract, blocks=independent_blocks(before, contract, policy)
     )
@@ -130,6 +135,15 @@ def _table(name: str) -> tuple[pd.DataFrame, DataContract]:
     days = frame[contract.time.name].dt.floor("D")
     frame = frame.sample(frac=1.0, random_state=0).groupby(days).head(_ROWS_A_DAY)
     return frame.sort_values(contract.time.name).reset_index(drop=True), contract
+
+
+@cache
+def _drafted(name: str) -> timedelta | None:
+    """Return the block length of a draft with windows of months."""
+    frame, contract = _table(name)
+    assert contract.time is not None
+    watched = [column.name for column in contract.features if column.drift]
+    return block_length(frame[watched], frame[contract.time.name], _WEEK)
 
 
 def _power(pool: ProcessPoolExecutor) -> Iterator[str]:
