@@ -48,6 +48,16 @@ class Column(Frozen):
     sensitive: bool = Field(default=False, description="Personal or protected: fairness is measured by it.")
     capture: Literal["plain", "hash", "omit"] = Field(default="plain", description="How served rows keep this column.")
     drift: bool = Field(default=True, description="Whether the column is watched for drift.")
+    format: str = Field(
+        default="",
+        description="How files write a time stamp, in strptime's letters, as %d/%m/%Y %H:%M; s or ms where they count "
+        "from 1970; empty: ISO 8601.",
+    )
+    made_of: tuple[Name, ...] = Field(
+        default=(),
+        description="Columns of a file that give a time stamp together, joined by blanks and read by `format`: year, "
+        "month, day, hour. They need not be in the contract.",
+    )
 
     @property
     def is_numeric(self) -> bool:
@@ -64,6 +74,8 @@ class Column(Frozen):
             raise ValueError(f"column {self.name!r}: minimum and maximum need a numeric type, got {self.type!r}")
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             raise ValueError(f"column {self.name!r}: minimum {self.minimum} is above maximum {self.maximum}")
+        if (self.format or self.made_of) and self.type != "timestamp":
+            raise ValueError(f"column {self.name!r}: format and made_of need type 'timestamp', got {self.type!r}")
         if self.role == "time" and self.type != "timestamp":
             raise ValueError(f"column {self.name!r}: role 'time' needs type 'timestamp', got {self.type!r}")
         return self

@@ -75,7 +75,7 @@ def init(
     target
         The column to predict.
     time
-        The column that orders the rows, if there is one.
+        The column that orders the rows, or several with commas, as date,hour; by default what looks like one.
     owner
         E-mail address of who answers for the model.
     """

@@ -49,8 +49,15 @@ def init(source: str, *, name: str, target: str, time: str | None, owner: str) -
     root = settings().usecases
     path = write_usecase(infer_usecase(source, name=name, target=target, time=time, owner=owner), root / name, source)
     usecase = load_usecase(root / name)
+    contract = usecase.contract
+    told = "No column orders the rows in time, and no backtest can be without one: --time COLUMN, or --time DATE,HOUR."
+    if contract.time is not None:
+        made = f" made of {', '.join(contract.time.made_of)}" if contract.time.made_of else ""
+        told = (
+            f"Rows are ordered by {contract.time.name}{made}, in windows of a {usecase.monitoring.windows[0].period}."
+        )
     text = (
-        f"{path}: {len(usecase.contract.columns)} columns, {usecase.contract.task} of {target}.\n"
+        f"{path}: {len(contract.columns)} columns, {contract.task} of {contract.target.name}.\n{told}\n"
         f"Read it, correct it, then: mlops publish {name} {source}"
     )
     return {"path": str(path), "task": usecase.contract.task, "columns": list(usecase.contract.names)}, text

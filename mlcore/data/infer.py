@@ -11,14 +11,19 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import TypeAdapter
 
 from mlcore.data.dependence import block_length
+from mlcore.data.cadence import draft_window
+from mlcore.data.clock import find_clock
 from mlcore.data.ingest import plain_name, read_raw
+from mlcore.data.stamps import format_of, parse
 from mlcore.errors import IngestError, UseCaseError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _MOST_CATEGORIES: Final = 30
-_LEAST_WINDOW_ROWS: Final = 60
+#: A column that only ever grows with time, over more values than this, counts rows or days.
+_RUNNING: Final = 10
+_LEAST_ROWS: Final = 30
 _HEADER: Final = """\
 # yaml-language-server: $schema=../usecase.schema.json
 # A first draft, made by `mlops init` from {source}.
@@ -31,7 +36,8 @@ def infer_usecase(source: str, *, name: str, target: str, time: str | None, owne
     """Look at a file and return a use case for it, as plain values of usecase.yaml.
 
     Columns get plain names (lower case, digits, underscores); files may keep theirs. Ranges are those of the data,
-    widened by half of their span; what is missing now may be missing to twice that share.
+    widened by half of their span; what is missing now may be missing to twice that share. Running numbers are no
+    features. `time` may name several columns, with commas; without it `find_clock` looks.
 
     Raises
     ------
@@ -40,8 +46,8 @@ def infer_usecase(source: str, *, name: str, target: str, time: str | None, owne
     UseCaseError
         If the name cannot be used, or two columns would have one name.
     """
-    frame = _typed(read_raw(source).to_pandas())
-    for wanted in filter(None, (target, time)):
+    frame = read_raw(source).to_pandas()
+    for wanted in filter(None, (target, *(time or "").split(","))):
         if wanted not in frame.columns:
             raise IngestError("no such column", subject=source, expected=wanted, got=", ".join(frame.columns[:20]))
     names = [plain_name(str(column)) for column in frame.columns]
@@ -52,15 +58,34 @@ def infer_usecase(source: str, *, name: str, target: str, time: str | None, owne
             "columns would have one name", subject=source, got=", ".join(alike), remedy="Rename them apart in the file."
         )
     frame.columns = names
-    target, time = plain_name(target), plain_name(time) if time else None
+    target = plain_name(target)
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name):
         raise UseCaseError("this name cannot be used", expected="lower case letters, digits, underscores", got=name)
-    if time is None:
-        stamps = [column for column in frame.columns if str(frame[column].dtype).startswith("datetime")]
-        time = stamps[0] if len(stamps) == 1 else None
-    columns = [_column(frame[column], column, target, time) for column in frame.columns]
+    written = frame
+    frame, formats = _typed(frame.copy())
+    named = [plain_name(part) for part in time.split(",")] if time else []
+    clock = find_clock(frame, written, formats, target, named, source)
+    at = clock.name if clock else None
+    if clock is not None:
+        frame = frame.drop(columns=list(clock.made_of)).assign(**{clock.name: clock.times})
+        formats[clock.name] = clock.format
+        # the order in which rows arrive is the one in which a running number runs
+        frame = frame.sort_values(clock.name, kind="stable", ignore_index=True)
+    columns = [_column(frame[column], column, target, frame[at] if at else None) for column in frame.columns]
+    for facts in columns:
+        if facts["type"] == "timestamp" and formats.get(facts["name"]):
+            facts["format"] = formats[facts["name"]]
+        if clock is not None and facts["name"] == at and clock.made_of:
+            facts["made_of"] = list(clock.made_of)
+    if not any(facts.get("role", "feature") == "feature" for facts in columns):
+        raise UseCaseError(
+            "there is nothing to predict from",
+            subject=source,
+            expected=f"a column besides {target}" + (f" and {at}" if at else "") + " that a model can learn from",
+            got=", ".join(f"{facts['name']} ({facts.get('role')})" for facts in columns),
+            remedy="Add columns, such as the target's values of the day before.",
+        )
     features = frame[[column["name"] for column in columns if "role" not in column]]
-    cadence = _cadence(frame, time)
     task = (
         "regression"
         if columns[list(frame.columns).index(target)]["type"] in ("integer", "number")
@@ -68,6 +93,7 @@ def infer_usecase(source: str, *, name: str, target: str, time: str | None, owne
     )
     if task == "regression" and frame[target].nunique() <= 2:
         task = "classification"
+    window = draft_window(frame[at] if at else None)
     return {
         "format": 1,
         "name": name,
@@ -76,29 +102,24 @@ def infer_usecase(source: str, *, name: str, target: str, time: str | None, owne
         "owner": {"name": owner.partition("@")[0], "email": owner},
         "contract": {"task": task, "columns": columns, "minimum_rows": max(1, min(100, len(frame) // 10))},
         "training": {
-            "features": [{"kind": "calendar", "columns": [time], "parts": ["hour", "weekday", "month"]}]
-            if time
-            else [],
+            "features": [{"kind": "calendar", "columns": [at], "parts": _calendar(frame[at])}] if at else [],
             "candidates": _candidates(task),
             "search": {"folds": 3, "trials": 8, "seconds": 60, "holdout_fraction": 0.2},
         },
-        "validation": {"block": "P1D"} if time else {},
+        "validation": {"block": "P1D"} if at else {},
         "approval": {"required": "by_cause", "causes": ["drift"], "approvers": [owner]},
         "monitoring": {
-            "windows": [{**cadence, "checks": ["quality", "drift", "performance"], "label_wait": "P7D"}],
-            **_drift(features, frame.get(time), cadence["period"]),
+            "windows": [window.to_rule()],
+            **_drift(features, frame[at] if at else None, window.period),
         },
-        "retraining": {"cooldown": "P1D", "budget": 4, "budget_period": "P30D"},
+        "retraining": window.to_retraining(),
     }
 
 
-def _cadence(frame: pd.DataFrame, time: str | None) -> dict[str, str]:
-    """Return weeks, or months where a usual week has too few rows to be judged."""
-    if time is not None and str(frame[time].dtype).startswith("datetime"):
-        days = max(1.0, (frame[time].max() - frame[time].min()).total_seconds() / 86_400)
-        if len(frame) / days * 7 < _LEAST_WINDOW_ROWS:
-            return {"name": "monthly", "period": "month"}
-    return {"name": "weekly", "period": "week"}
+def _calendar(times: pd.Series) -> list[str]:
+    """Return the parts of the calendar that vary: a date without a clock has no hour."""
+    parts = {"hour": times.dt.hour, "weekday": times.dt.weekday, "month": times.dt.month}
+    return [name for name, values in parts.items() if values.nunique() > 1] or ["month"]
 
 
 def _drift(features: pd.DataFrame, times: pd.Series | None, period: str) -> dict[str, Any]:
@@ -131,10 +152,14 @@ def write_usecase(values: dict[str, Any], folder: Path, source: str) -> Path:
     return path
 
 
-def _typed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return text columns as what they hold: times, whole numbers, numbers, truth values, or text."""
+def _typed(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Return text columns as what they hold: times, whole numbers, numbers, truth values, or text.
+
+    With the times comes how each column writes them.
+    """
     import pandas as pd
 
+    formats: dict[str, str] = {}
     for name in frame.columns:
         column = frame[name]
         if column.dtype != object:
@@ -150,18 +175,23 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
         if len(present) and numbers.notna().all():
             frame[name] = pd.to_numeric(column)
             continue
-        stamps = pd.to_datetime(present, errors="coerce", utc=True, format="ISO8601")
-        if len(present) and stamps.notna().all():
-            frame[name] = pd.to_datetime(column, utc=True, format="ISO8601")
-    return frame
+        written = format_of(present) if len(present) else None
+        if written is not None:
+            formats[name] = written
+            frame[name] = parse(column, written)
+    return frame, formats
 
 
-def _column(column: pd.Series, name: str, target: str, time: str | None) -> dict[str, Any]:
+def _column(column: pd.Series, name: str, target: str, times: pd.Series | None) -> dict[str, Any]:
     facts: dict[str, Any] = {"name": name, "type": _type(column)}
+    time = times.name if times is not None else None
+    why = _no_feature(column, name, times)
     if name in (target, time):
         facts["role"] = "target" if name == target else "time"
     elif facts["type"] in ("timestamp", "text"):
         facts["role"] = "metadata"
+    elif why:
+        facts |= {"role": "metadata", "description": why}
     missing = float(column.isna().mean())
     if missing and name != time:
         # upwards: one missing cell in a million is a share, too
@@ -178,7 +208,37 @@ def _column(column: pd.Series, name: str, target: str, time: str | None) -> dict
     return facts
 
 
+def _no_feature(column: pd.Series, name: str, times: pd.Series | None) -> str:
+    """Return why a column, in the order of time, tells a model nothing of rows to come; empty where it may."""
+    import numpy as np
+
+    if column.isna().all():
+        return "Without any value."
+    if column.dtype.kind not in "iuf" or len(column) < _LEAST_ROWS:
+        return ""
+    present = column.dropna().to_numpy(dtype=float)
+    if times is not None and np.array_equal(column, times.dt.year):
+        return "The year of the time: none that comes was ever trained on."
+    counts = len(np.unique(present))
+    steps = np.diff(present)
+    if (
+        counts > _RUNNING
+        and ((steps >= 0).all() or (steps <= 0).all())
+        and (counts == len(present) or times is not None)
+    ):
+        return "A running number: it only moves on with the rows."
+    if (
+        counts == len(present)
+        and (present % 1 == 0).all()
+        and re.search(r"(^|_)(id|no|nr|number|index|row)(_|$)|id$", name)
+    ):
+        return "A number of its own for each row."
+    return ""
+
+
 def _type(column: pd.Series) -> str:
+    if column.isna().all():
+        return "text"
     kind = column.dtype.kind
     if str(column.dtype) == "boolean" or kind == "b":
         return "boolean"

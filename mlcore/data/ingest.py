@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
+from mlcore.data.stamps import EPOCH_UNITS, joined, parse
 from mlcore.errors import ContractError, IngestError
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def read_raw(uri: str) -> pa.Table:
 def conform(data: pa.Table | pd.DataFrame, contract: DataContract, *, source: str = "table") -> pa.Table:
     """Return `data` with exactly the contract's columns, in its order and types.
 
-    A column that the contract does not know is taken for the one that `plain_name` makes of its name.
+    A column that the contract does not know is taken for the one that `plain_name` makes of its name. A time stamp that
+    is not there is made of the columns that the contract says it is made of.
 
     Raises
     ------
@@ -91,15 +93,24 @@ def conform(data: pa.Table | pd.DataFrame, contract: DataContract, *, source: st
     import pyarrow as pa
 
     found = data.column_names if isinstance(data, pa.Table) else [str(name) for name in data.columns]
-    names = [
-        name if name in contract.names or plain_name(name) not in contract.names else plain_name(name) for name in found
-    ]
-    _check_names(names, contract, source)
+    known = {*contract.names, *(part for column in contract.columns for part in column.made_of)}
+    names = [name if name in known or plain_name(name) not in known else plain_name(name) for name in found]
+    made = {
+        column.name: column.made_of
+        for column in contract.columns
+        if column.made_of and column.name not in names and {*column.made_of} <= {*names}
+    }
+    _check_names([*names, *made], contract, source)
     place = {name: position for position, name in enumerate(names)}
     schema = contract.arrow_schema()
+
+    def values(name: str) -> Any:
+        if name in made:
+            return joined([_values(_at(data, place[part])) for part in made[name]])
+        return _values(_at(data, place[name]))
+
     columns = [
-        _convert(_values(_at(data, place[column.name])), column, schema.field(column.name).type, source)
-        for column in contract.columns
+        _convert(values(column.name), column, schema.field(column.name).type, source) for column in contract.columns
     ]
     return pa.Table.from_arrays(columns, schema=schema)
 
@@ -162,14 +173,49 @@ def _read_csv(data: bytes) -> pa.Table:
     import pyarrow as pa
     from pyarrow import csv
 
-    header = csv.read_csv(
-        pa.py_buffer(data), read_options=csv.ReadOptions(block_size=1 << 20), convert_options=csv.ConvertOptions()
-    ).column_names
+    reading, parsing = csv.ReadOptions(block_size=1 << 20, encoding=_encoding(data)), _parsing(data)
+    header = csv.read_csv(pa.py_buffer(data), read_options=reading, parse_options=parsing).column_names
     # every cell as text: what is a number is the contract's word, not the file's
     options = csv.ConvertOptions(
         column_types=dict.fromkeys(header, pa.string()), null_values=list(_MISSING), strings_can_be_null=True
     )
-    return csv.read_csv(pa.py_buffer(data), convert_options=options)
+    reading = csv.ReadOptions(encoding=reading.encoding)
+    table = csv.read_csv(pa.py_buffer(data), read_options=reading, parse_options=parsing, convert_options=options)
+    if parsing.delimiter == ";":
+        table = _pointed(table)
+    # lines that end in a delimiter make a column without a name and values
+    named = [at for at, name in enumerate(table.column_names) if name or table.column(at).null_count < len(table)]
+    return table.select(named)
+
+
+def _encoding(data: bytes) -> str:
+    """Return the encoding of a file: what is no UTF-8 was written by an older office program."""
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return "cp1252"
+    return "utf-8"
+
+
+def _parsing(data: bytes) -> Any:
+    """Return how the cells are separated: by what is most frequent in the header."""
+    from pyarrow import csv
+
+    header = data.partition(b"\n")[0]
+    return csv.ParseOptions(delimiter=max(",;\t", key=lambda sign: header.count(sign.encode())))
+
+
+def _pointed(table: pa.Table) -> pa.Table:
+    """Return the table with points for the decimal commas of columns that hold nothing but numbers."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for number, name in enumerate(table.column_names):
+        cells = table.column(number)
+        if pc.all(pc.match_substring_regex(cells, pattern=r"^\s*-?\d*,?\d*\s*$")).as_py():
+            pointed = pc.replace_substring(cells, pattern=",", replacement=".")
+            table = table.set_column(number, pa.field(name, pa.string()), pointed)
+    return table
 
 
 def _read_parquet(data: bytes) -> pa.Table:
@@ -184,7 +230,8 @@ def _check_names(names: list[str], contract: DataContract, source: str) -> None:
     if repeated:
         raise ContractError("columns repeat", subject=source, got=", ".join(repeated), remedy="Rename them apart.")
     missing = [name for name in contract.names if name not in names]
-    unknown = [name for name in names if name not in contract.names]
+    parts = {part for column in contract.columns for part in column.made_of}
+    unknown = [name for name in names if name not in contract.names and name not in parts]
     if missing:
         near = [match for name in missing for match in difflib.get_close_matches(name, unknown, n=1)]
         raise ContractError(
@@ -227,7 +274,7 @@ def _cast(values: pa.Array, column: Column, wanted: pa.DataType) -> pa.Array:
     import pyarrow.compute as pc
 
     if column.type == "timestamp":
-        return _cast_time(values, wanted)
+        return _cast_time(values, wanted, column.format)
     if column.type == "boolean" and pa.types.is_string(values.type):
         lowered = pc.utf8_lower(pc.utf8_trim_whitespace(values))
         true, false = (pc.is_in(lowered, value_set=pa.array(sorted(words))) for words in (_TRUE, _FALSE))
@@ -272,8 +319,7 @@ def _whole_text(values: pa.Array) -> pa.Array:
     return _whole(numbers)
 
 
-def _cast_time(values: pa.Array, wanted: pa.DataType) -> pa.Array:
-    import pandas as pd
+def _cast_time(values: pa.Array, wanted: pa.DataType, written: str) -> pa.Array:
     import pyarrow as pa
 
     if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
@@ -282,10 +328,11 @@ def _cast_time(values: pa.Array, wanted: pa.DataType) -> pa.Array:
         aware = pa.types.is_timestamp(values.type) and values.type.tz is not None
         naive = values if aware else pc.cast(values, pa.timestamp("us"))
         return pc.cast(naive if aware else pc.assume_timezone(naive, "UTC"), wanted, safe=False)
-    if not pa.types.is_string(values.type):
+    if pa.types.is_integer(values.type) and written not in EPOCH_UNITS:
+        values = values.cast(pa.string())  # 20241231 is one
+    if not pa.types.is_string(values.type) and written not in EPOCH_UNITS:
         raise ValueError("not a time stamp")
-    parsed = pd.to_datetime(values.to_pandas().str.strip(), utc=True, format="ISO8601", errors="raise")
-    return pa.array(parsed.dt.floor("us"), type=wanted)
+    return pa.array(parse(values.to_pandas(), written).dt.floor("us"), type=wanted)
 
 
 def _refusal(values: pa.Array, column: Column, wanted: pa.DataType, source: str) -> ContractError:

@@ -110,3 +110,85 @@ def test_columns_that_would_have_one_name_are_refused(tmp_path):
     pd.DataFrame({"a b": [1, 2], "a-b": [3, 4], "y": [5, 6]}).to_csv(path, index=False)
     with pytest.raises(UseCaseError, match=r"one name.*a b, a-b"):
         infer_usecase(str(path), name="rows", target="y", time=None, owner="me@example.org")
+
+
+def _draft(tmp_path, frame: pd.DataFrame, target: str, **given: str):
+    """Write a file, draft its use case, load it, and return it with the file's rows."""
+    source = tmp_path / "file.csv"
+    frame.to_csv(source, index=False)
+    draft = infer_usecase(str(source), name="file", target=target, time=given.get("time"), owner="me@example.org")
+    write_usecase(draft, tmp_path / "file", str(source))
+    usecase = load_usecase(tmp_path / "file")
+    return usecase, read_source(str(source), usecase.contract)
+
+
+HOURS = pd.date_range("2024-11-28 05:00", periods=400, freq="h", tz="UTC")
+VALUES = {"load": RNG.normal(size=400), "y": RNG.normal(size=400)}
+CLOCKS = {
+    "european": {"when": HOURS.strftime("%d/%m/%Y %H:%M")},
+    "american": {"when": HOURS.strftime("%m/%d/%Y %I:%M:%S %p")},
+    "seconds": {"ts": HOURS.astype("int64") // 10**9},
+    "milliseconds": {"timestamp": HOURS.astype("int64") // 10**6},
+    "parts": {"No": range(400), "year": HOURS.year, "month": HOURS.month, "day": HOURS.day, "hour": HOURS.hour},
+    "date and hour": {"dteday": HOURS.strftime("%Y-%m-%d"), "hr": HOURS.hour},
+    "date and time": {"date": HOURS.strftime("%d.%m.%Y"), "time": HOURS.strftime("%H:%M:%S")},
+    "two": {"reviewed": HOURS[RNG.permutation(400)].astype(str), "sent": HOURS.astype(str)},
+}
+
+
+@pytest.mark.parametrize("name", CLOCKS)
+def test_the_clock_is_found_however_it_is_written(name, tmp_path):
+    """In one column or several: what is read back are the hours that were written."""
+    usecase, table = _draft(tmp_path, pd.DataFrame({**CLOCKS[name], **VALUES}), "y")
+    assert table.column(usecase.contract.time.name).to_pandas().dt.floor("h").tolist() == HOURS.tolist()
+    assert [column.name for column in usecase.contract.features] == ["load"]
+
+
+def test_a_clock_that_the_user_names_is_read_or_refused(tmp_path):
+    """Several columns are named with commas; what holds no time is no clock."""
+    parts = {"a": HOURS.strftime("%Y-%m-%d"), "b": HOURS.strftime("%H:%M")}
+    usecase, table = _draft(tmp_path, pd.DataFrame({**parts, **VALUES}), "y", time="a,b")
+    assert table.column(usecase.contract.time.name).to_pandas().tolist() == HOURS.tolist()
+    with pytest.raises(IngestError, match="no time stamps"):
+        infer_usecase(str(tmp_path / "file.csv"), name="x", target="y", time="load", owner="me@example.org")
+
+
+@pytest.mark.parametrize(
+    ("every", "rows", "period"), [("min", 4000, "hour"), ("h", 900, "day"), ("h", 4000, "week"), ("D", 900, "month")]
+)
+def test_windows_of_a_draft_fit_the_rows(every, rows, period, tmp_path):
+    """Two days of minutes are no weeks; a month of days has rows enough to be judged, and a budget of its own."""
+    at = pd.date_range("2024-01-01", periods=rows, freq=every, tz="UTC")
+    frame = pd.DataFrame({"at": at, "x": RNG.normal(size=rows), "y": RNG.normal(size=rows)})
+    usecase, _ = _draft(tmp_path, frame, "y")
+    rule = usecase.monitoring.windows[0]
+    assert rule.period == period
+    assert rule.minimum_rows < {"hour": 60, "day": 24, "week": 168, "month": 28}[period]
+
+
+def test_running_numbers_and_empty_columns_are_no_features(tmp_path):
+    """A number of the row is out of range in every window to come."""
+    order = {"id": RNG.permutation(400), "instant": range(400), "empty": "", "yr": HOURS.year}
+    usecase, _ = _draft(tmp_path, pd.DataFrame({**order, "at": HOURS, **VALUES}), "y")
+    assert [column.name for column in usecase.contract.features] == ["load"]
+
+
+def test_a_file_without_anything_to_learn_from_is_refused(tmp_path):
+    """The message says what is there."""
+    source = tmp_path / "file.csv"
+    pd.DataFrame({"at": HOURS, "y": VALUES["y"]}).to_csv(source, index=False)
+    with pytest.raises(UseCaseError, match="nothing to predict from"):
+        infer_usecase(str(source), name="x", target="y", time=None, owner="me@example.org")
+
+
+def test_files_of_european_programs_are_read(tmp_path):
+    """Semicolons, decimal commas, letters of Windows, lines that end in a delimiter."""
+    source = tmp_path / "file.csv"
+    rows = [f"{at:%d/%m/%Y};{at:%H.%M.%S};{at.hour // 4},{at.hour % 4 * 25:02};{at.hour};;" for at in HOURS]
+    source.write_bytes("\n".join(["Date;Time;Temp (°C);y;;", *rows]).encode("cp1252"))
+    draft = infer_usecase(str(source), name="file", target="Temp (°C)", time=None, owner="me@example.org")
+    write_usecase(draft, tmp_path / "file", str(source))
+    usecase = load_usecase(tmp_path / "file")
+    table = read_source(str(source), usecase.contract)
+    assert table.column("temp_c").to_pylist()[:2] == [1.25, 1.5]
+    assert usecase.contract.time.made_of == ("date", "time")

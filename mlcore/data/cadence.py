@@ -1,0 +1,89 @@
+"""How long the windows of a draft are: enough rows to judge one, enough windows to learn from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: From the longest; with the days of each, and how the draft waits for labels of such a window.
+_PERIODS: Final = (("month", 30, "P7D"), ("week", 7, "P7D"), ("day", 1, "P1D"), ("hour", 1 / 24, "PT1H"))
+#: Fewer rows make a poor window, fewer windows a poor history.
+_LEAST_ROWS: Final = 60
+_LEAST_WINDOWS: Final = 10
+#: Where no length of window has enough of both, the longest with so many rows.
+_POOR_ROWS: Final = 20
+#: Half of the usual rows can be judged, and so many can wherever they are a smaller share.
+_MOST_MINIMUM: Final = 200
+_LEAST_MINIMUM: Final = 12
+#: Of so many windows at most so many lead to a retraining.
+_BUDGET: Final = 4
+_BUDGET_WINDOWS: Final = 10
+_NAMES: Final = {"month": "monthly", "week": "weekly", "day": "daily", "hour": "hourly"}
+_MOST_NEW_ROWS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The cadence of a draft.
+
+    Parameters
+    ----------
+    period : {"month", "week", "day", "hour"}
+    days : float
+        Its length.
+    label_wait : str
+        As ISO 8601 has durations.
+    rows : float
+        Of a usual window.
+    """
+
+    period: str = "week"
+    days: float = 7
+    label_wait: str = "P7D"
+    rows: float = _LEAST_ROWS
+
+    def to_rule(self) -> dict[str, Any]:
+        """Return the entry of ``monitoring.windows``."""
+        return {
+            "name": _NAMES[self.period],
+            "period": self.period,
+            "checks": ["quality", "drift", "performance"],
+            "minimum_rows": int(min(_MOST_MINIMUM, max(_LEAST_MINIMUM, self.rows / 2))),
+            "label_wait": self.label_wait,
+        }
+
+    def to_retraining(self) -> dict[str, Any]:
+        """Return the section ``retraining``: what it may spend is a share of the windows."""
+        hours = round(_BUDGET_WINDOWS * self.days * 24)
+        return {
+            "cooldown": "PT1H" if self.days < 1 else "P1D",
+            "budget": _BUDGET,
+            "budget_period": f"P{hours // 24}D" if hours >= 24 else f"PT{hours}H",
+            "minimum_new_rows": int(min(_MOST_NEW_ROWS, max(_LEAST_MINIMUM, self.rows))),
+        }
+
+
+def draft_window(times: pd.Series | None) -> Window:
+    """Return weeks where they have the rows and the history has enough of them, otherwise what has.
+
+    Rows are counted where there are any: a file with gaps has no thinner windows for them.
+    """
+    import pandas as pd
+
+    known = times.dropna() if times is not None else pd.Series(dtype="datetime64[ns, UTC]")
+    if known.empty:
+        return Window()
+    seconds = known.to_numpy(dtype="datetime64[s]").astype("int64")
+    windows, lengths = [], []
+    for period, days, wait in _PERIODS:
+        counts = pd.Series(seconds // int(days * 86_400)).value_counts()
+        windows.append(Window(period, days, wait, float(counts.median())))
+        lengths.append(len(counts))
+    history = [window for window, count in zip(windows, lengths, strict=True) if count >= _LEAST_WINDOWS]
+    for window in history:
+        if window.period != "month" and window.rows >= _LEAST_ROWS:
+            return window
+    return next((window for window in history if window.rows >= _POOR_ROWS), windows[0])
