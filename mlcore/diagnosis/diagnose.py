@@ -240,7 +240,7 @@ def _signatures(
             before = baseline.numeric[column.name]
             values = rows[column.name]
             told = missing_burst(column, before, float(np.isnan(values).mean())) or stuck(
-                column, before, values, relations.expected(column.name, rows)
+                column, before, values, relations.expected(column.name, rows), baseline.sample.get(column.name)
             )
         elif column.name in baseline.categories:
             known = baseline.categories[column.name]

@@ -28,6 +28,9 @@ _LEAST_STUCK_ALL: Final = 20
 _LEAST_MOVING: Final = 8
 #: While a sensor is stuck the other columns say it moves: by so many usual residuals (10th to 90th percentile).
 _MOVES: Final = 5.0
+#: A column whose sampled rows differ from those before this seldom rests for windows on end: year, season, tariff.
+_SELDOM: Final = 0.05
+_LEAST_FOR_SELDOM: Final = 50
 #: In fewer rows some plateau is natural; the other columns must say that values lie this many residuals beyond it.
 _LEAST_FOR_PILE: Final = 200
 _BEYOND_PILE: Final = 3.0
@@ -59,7 +62,11 @@ def missing_burst(column: Column, before: NumericBaseline | CategoryBaseline, mi
 
 
 def stuck(
-    column: Column, before: NumericBaseline, values: Numbers, expected: tuple[Numbers, float] | None
+    column: Column,
+    before: NumericBaseline,
+    values: Numbers,
+    expected: tuple[Numbers, float] | None,
+    sample: Numbers | None = None,
 ) -> str | None:
     """Return what is said of a sensor that repeats itself, in all of the window or a part.
 
@@ -67,10 +74,12 @@ def stuck(
     ----------
     expected : tuple of ndarray and float, or None
         What the other columns say, and the usual residual.
+    sample : ndarray, optional
+        Training rows in the order of time: of a column that hardly ever moves nothing is said.
     """
     there = np.isfinite(values)
     present = values[there]
-    if len(present) < LEAST_ROWS or before.deviation == 0:
+    if len(present) < LEAST_ROWS or before.deviation == 0 or seldom_moves(sample):
         return None
     first, run = _longest(present)
     value = present[first]
@@ -179,6 +188,18 @@ def _garbled(text: str) -> bool:
 
 def _plain(text: str) -> str:
     return "".join(letter for letter in text.casefold() if letter.isalnum())
+
+
+def seldom_moves(sample: Numbers | None) -> bool:
+    """Whether hardly one of 20 sampled rows differs from the one before it: a code of the calendar, a tariff.
+
+    Examples
+    --------
+    >>> bool(seldom_moves(np.repeat([2023.0, 2024.0, 2025.0], 100))), bool(seldom_moves(np.arange(300.0) % 24))
+    (True, False)
+    """
+    known = sample[np.isfinite(sample)] if sample is not None else np.empty(0)
+    return len(known) >= _LEAST_FOR_SELDOM and float((np.diff(known) != 0).mean()) <= _SELDOM
 
 
 def _longest(values: Numbers) -> tuple[int, int]:

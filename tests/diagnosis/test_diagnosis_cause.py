@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mlcore.contract import Column, DataContract
 from mlcore.data.ingest import conform
 from mlcore.diagnosis import Diagnosis, diagnose
 from mlcore.drift import DriftReport, MultivariateDrift, build_baseline, detect_drift
@@ -58,6 +59,18 @@ def test_faults_are_found_in_their_column(bikeshare, bikeshare_frame, winter, sp
     found = _diagnose_day(bikeshare, winter, spoil(_day(bikeshare_frame, "2011-05-02")))
     assert found.cause == "data_fault"
     assert column in [item.name for item in found.features]
+
+
+def test_a_code_of_the_calendar_is_not_stuck(bikeshare, bikeshare_frame):
+    """It rests for a whole window at a value that training never had; a sensor that does so is stuck."""
+    season = Column(name="season", type="integer")
+    contract = DataContract(task="regression", columns=(*bikeshare.contract.columns, season))
+    frame = bikeshare_frame.assign(season=bikeshare_frame["recorded_at"].dt.month // 3)
+    rows = frame[frame["recorded_at"] < "2011-05-01"]
+    known = build_baseline(rows, rows["bikers"].to_numpy(), contract)
+    day = _day(frame, "2011-07-04")
+    checked = check_table(conform(day, contract), contract, partial=True)
+    assert diagnose(contract, known, day, checked, None, None).cause == "healthy"
 
 
 def test_ordinary_days_are_no_faults(bikeshare, bikeshare_frame, winter):
