@@ -236,9 +236,11 @@ def _labels(subject: Subject) -> GuardResult:
     confusion = np.bincount(pairs, minlength=len(labels) ** 2).reshape(len(labels), len(labels))
     true, said = linear_sum_assignment(-confusion)
     best, plain, rows = int(confusion[true, said].sum()), int(np.trace(confusion)), len(subject.truth)
+    # an answer that is nearly always the same fits any label that is frequent: an exchange must tell more than that
+    constant = int(confusion.sum(axis=1).max())
     deviations = (best - plain) / np.sqrt(max(1, best + plain))
     swapped = [f"{labels[a]} as {labels[b]}" for a, b in zip(said, true, strict=True) if a != b]
-    if best - plain > _SWAP_GAIN * rows and deviations > _SWAP_DEVIATIONS:
+    if best - plain > _SWAP_GAIN * rows and best - constant > _SWAP_GAIN * rows and deviations > _SWAP_DEVIATIONS:
         sentence = (
             f"the champion is right on {plain / rows:.0%} of the rows, and would be on {best / rows:.0%} were labels "
             f"exchanged ({', '.join(swapped[:3])}): are they swapped in the data?"

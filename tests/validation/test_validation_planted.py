@@ -197,6 +197,15 @@ def test_labels_that_were_exchanged_are_not_learned():
     assert any("swapped" in reason for reason in report.reasons)
 
 
+def test_a_champion_that_always_says_the_same_is_no_exchange():
+    """Its one answer fits whatever label is most frequent now: that tells of the champion, not of the labels."""
+    case = usecase("classification")
+    rare = visits().assign(buys=lambda f: np.where(np.arange(len(f)) % 20 == 0, f["buys"], "yes"))
+    champion = fitted(case, rare.assign(age=40.0))
+    often = visits(seed=1).assign(buys=lambda f: np.where(np.arange(len(f)) % 20 == 0, f["buys"], "no"))
+    assert "labels" not in leaks(judge(case, often, champion))
+
+
 def test_a_target_of_the_other_sign_is_not_learned():
     """Demand delivered with its sign turned."""
     case = usecase("regression")
