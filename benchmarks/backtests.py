@@ -58,7 +58,9 @@ def _part(name: str, period: Period | None, *, gate: bool) -> Iterator[str]:
     began = time.perf_counter()
     options = Options(period=period, gate=gate)
     result = replay(rows.to_pandas(), usecase, seed=0, options=options, journal=journal, progress=_tell)
-    if not gate:
+    if gate:
+        journal.close()
+    else:
         journal.remove()
     seconds = time.perf_counter() - began
     yield f"## {name}, gate {'on' if gate else 'off'}\n"

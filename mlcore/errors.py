@@ -80,6 +80,10 @@ class TrainingError(MLOpsError):
     """No model can be trained from this data and this use case."""
 
 
+class JournalBusyError(TrainingError):
+    """Another process replays the same past; nothing was changed."""
+
+
 class ValidationError(MLOpsError):
     """Two models cannot be compared on these rows."""
 

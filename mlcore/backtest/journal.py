@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from mlcore.canonical import digest_bytes, digest_value
-from mlcore.errors import ModelFileError
+from mlcore.errors import JournalBusyError, ModelFileError
 from mlcore.jsonlines import JsonLines
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from mlcore.usecase import UseCase
 
 _FILE: Final = "journal.jsonl"
+_LOCK: Final = "lock"
 
 
 class Journal:
@@ -29,10 +32,16 @@ class Journal:
     ----------
     folder : Path
         Its name must tell everything that the facts depend on besides their keys: data and code.
+
+    Raises
+    ------
+    JournalBusyError
+        If another backtest goes on from the same journal.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._lock = _locked(folder)
         self._lines = JsonLines(folder / _FILE)
         self._facts: dict[str, Any] = dict(self._lines.read())
 
@@ -87,6 +96,31 @@ class Journal:
     def remove(self) -> None:
         """Forget the backtest; what it found is kept elsewhere."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        self.close()
+
+    def close(self) -> None:
+        """Let another backtest go on from here."""
+        self._lock.close()
+
+
+def _locked(folder: Path) -> IO[bytes]:
+    """Return a file in `folder` that this process alone holds; it lets go of it when it ends, however it does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / _LOCK).open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not (folder / _LOCK).is_file() or not os.path.samestat(os.fstat(file.fileno()), (folder / _LOCK).stat()):
+            raise BlockingIOError  # the one that had it removes the folder just now
+    except BlockingIOError:
+        file.close()
+        raise JournalBusyError(
+            "the same backtest is running already",
+            subject=str(folder),
+            expected="one at a time for the same rows, use case and code",
+            got="another process, or another replay of this one",
+            remedy="Wait for its end: what it has found is not computed again. Or stop it, and start again.",
+        ) from None
+    return file
 
 
 def journal_name(data_digest: str, usecase: UseCase, seed: int) -> str:

@@ -20,7 +20,7 @@ from mlcore.backtest import BacktestResult, Journal, Options, WindowResult, pars
 from mlcore.backtest.past import cut
 from mlcore.backtest.replay import STRATEGIES
 from mlcore.backtest.result import detections, summarise
-from mlcore.errors import TrainingError, UseCaseError
+from mlcore.errors import JournalBusyError, TrainingError, UseCaseError
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -209,3 +209,16 @@ def test_a_killed_replay_goes_on(tmp_path: Path, result: BacktestResult):
     assert {path: path.stat().st_mtime_ns for path in models} == models
     lines = [json.loads(line)[0] for line in journal.joinpath("journal.jsonl").read_bytes().splitlines()]
     assert len(lines) == len(set(lines)) > known
+
+
+def test_two_backtests_do_not_share_a_journal(tmp_path: Path):
+    """The second one is told; once the first one has ended, however it ended, another one may go on from there."""
+    first = Journal(tmp_path / "journal")
+    first.keep("look:1", 1)
+    with pytest.raises(JournalBusyError, match="running already"):
+        Journal(tmp_path / "journal")
+    first.close()
+    second = Journal(tmp_path / "journal")
+    assert second.get("look:1") == 1
+    second.remove()
+    assert Journal(tmp_path / "journal").get("look:1") is None
