@@ -197,7 +197,8 @@ def subject_of_window(view: View, context: Context, window: Window) -> WindowSub
     diagnosis = view.first(DiagnosisRecord, order_by="-created_at", window_id=window.id)
     if diagnosis is None:
         return None
-    return WindowSubject(Diagnosis.from_json(diagnosis.report), new_rows=_new_rows(view, context, window))
+    new_rows, known_rows = _rows(view, context, window)
+    return WindowSubject(Diagnosis.from_json(diagnosis.report), new_rows, known_rows)
 
 
 def _claim(tx: Transaction, context: Context, event: ReceivedEvent) -> Claim | str:
@@ -259,14 +260,15 @@ def _earlier_causes(view: View, context: Context, champion: int) -> tuple[str, .
     return tuple(item.cause for item in found[1:] if item.window_id.split("/")[1] in judged)
 
 
-def _new_rows(view: View, context: Context, until: Window) -> int:
-    """Return how many labelled rows the champion has not been trained on, up to the end of a window."""
+def _rows(view: View, context: Context, until: Window) -> tuple[int, int]:
+    """Return how many labelled rows the champion was not trained on, up to a window's end, and on how many it was."""
     champion = registry.alias(view, context.name, "champion")
     model = view.get(ModelVersion, usecase=context.name, version=champion.version) if champion else None
     dataset = view.get(DatasetVersion, usecase=context.name, version=model.dataset_version) if model else None
     known_until = dataset.time_to if dataset and dataset.time_to else datetime.min.replace(tzinfo=until.ends_at.tzinfo)
     windows = view.all(Window, usecase=context.name, cadence=until.cadence)
-    return sum(item.labelled for item in windows if known_until < item.ends_at <= until.ends_at)
+    new = sum(item.labelled for item in windows if known_until < item.ends_at <= until.ends_at)
+    return new, dataset.rows if dataset else 0
 
 
 def lease_name(context: Context) -> str:

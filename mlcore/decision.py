@@ -29,10 +29,13 @@ class WindowSubject:
     diagnosis : Diagnosis
     new_rows : int
         Labelled rows the champion was not trained on.
+    known_rows : int, default=0
+        Rows it was trained on; 0 where nobody knows.
     """
 
     diagnosis: Diagnosis
     new_rows: int
+    known_rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +179,7 @@ def _about_window(subject: WindowSubject, history: History, policy: RetrainingPo
             evidence,
         )
     if diagnosis.cause == "harmless_shift":
-        return Decision("watch", f"Keep watching. {diagnosis.sentence}", "An error that grows.", evidence)
+        return _about_harmless(subject, policy, evidence)
     if diagnosis.cause in ("season", "healthy"):
         return Decision("nothing", f"Nothing to do. {diagnosis.sentence}", "An error that grows.", evidence)
     if harmed < policy.harmed_windows:
@@ -201,6 +204,19 @@ def _about_window(subject: WindowSubject, history: History, policy: RetrainingPo
         "An error back in its limits.",
         evidence,
     )
+
+
+def _about_harmless(subject: WindowSubject, policy: RetrainingPolicy, evidence: Mapping[str, Any]) -> Decision:
+    """Watch, until so much is new that a model of all of it should know more of where the inputs have moved to."""
+    told, growth = subject.diagnosis.sentence, policy.growth_fraction
+    evidence = {**evidence, "known_rows": subject.known_rows}
+    needed = max(policy.minimum_new_rows, (growth or 0.0) * subject.known_rows)
+    if growth is not None and subject.known_rows and subject.new_rows >= needed:
+        sentence = f"{subject.new_rows:,} labelled rows are new beside {subject.known_rows:,} known ones. {told}"
+        return Decision(
+            "retrain", sentence, f"Fewer new rows, or retraining.growth_fraction above {growth:g}", evidence
+        )
+    return Decision("watch", f"Keep watching. {told}", "An error that grows.", evidence)
 
 
 def _within_limits(wanted: Decision, history: History, policy: RetrainingPolicy, now: datetime) -> Decision:

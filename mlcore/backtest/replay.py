@@ -193,10 +193,12 @@ class _Loop:
         end, champion = self.past.end(start), state.serving[-1].model
         if state.strategy == "policy":
             assert champion.known_until is not None
-            subject = WindowSubject(seen.diagnosis, self.past.labelled(champion.known_until, end))
+            known = self.past.labelled(self.past.starts[0], champion.known_until)
+            subject = WindowSubject(seen.diagnosis, self.past.labelled(champion.known_until, end), known)
             history = History(has_champion=True, earlier_causes=state.causes, retrainings=state.retrainings)
             decision = decide(subject, history, state.usecase.retraining, self.past.judged_at(start))
-            return seen.diagnosis.cause in HARM, decision.action, decision.sentence
+            alarm = seen.diagnosis.cause in HARM or decision.action == "retrain"
+            return alarm, decision.action, decision.sentence
         wants = {
             "static": False,
             "periodic": state.windows % self.options.every_windows == 0,

@@ -21,6 +21,12 @@ class RetrainingPolicy(Frozen):
     budget: int = Field(default=10, ge=0, description="Retrainings allowed per budget period.")
     budget_period: timedelta = Field(default=timedelta(days=30), description="Time (wall clock) the budget is for.")
     minimum_new_rows: int = Field(default=100, ge=0, description="Labelled rows the last training had not seen.")
+    growth_fraction: float | None = Field(
+        default=None,
+        gt=0,
+        description="Inputs that moved without harm are a reason, too, once the new rows are this share of those that "
+        "the champion learned from; 1: as many again. Empty: they are watched.",
+    )
     on_new_dataset: Literal["retrain", "ignore"] = Field(
         default="retrain", description="Whether a newly published dataset version alone is a reason to retrain."
     )
