@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import TypeAdapter
 
-from mlcore.data.dependence import block_length
 from mlcore.data.cadence import draft_window
 from mlcore.data.clock import find_clock
+from mlcore.data.dependence import block_length
 from mlcore.data.ingest import plain_name, read_raw
 from mlcore.data.stamps import format_of, parse
 from mlcore.errors import IngestError, UseCaseError
@@ -126,7 +126,8 @@ def _drift(features: pd.DataFrame, times: pd.Series | None, period: str) -> dict
     """Return how long rows depend on each other, as far as windows leave several blocks, where they do."""
     if times is None or not str(times.dtype).startswith("datetime"):
         return {}
-    length = block_length(features, times, timedelta(days=7 if period == "month" else 1))
+    longest = {"month": timedelta(days=7), "week": timedelta(days=1), "day": timedelta(hours=1)}
+    length = block_length(features, times, longest.get(period, timedelta(0)))
     return {} if length is None else {"drift": {"block": TypeAdapter(timedelta).dump_python(length, mode="json")}}
 
 

@@ -65,6 +65,21 @@ def test_each_case_has_its_action(subject, history, action):
     assert decision.sentence.strip().endswith(".")
 
 
+@pytest.mark.parametrize(
+    ("growth", "new_rows", "known_rows", "action"),
+    [(None, 9000, 1000, "watch"), (1.0, 999, 1000, "watch"), (1.0, 1000, 1000, "retrain"), (1.0, 9000, 0, "watch"),
+     (0.5, 90, 100, "watch")],
+)  # fmt: skip
+def test_a_harmless_shift_may_be_learned_once_much_is_new(growth, new_rows, known_rows, action):
+    """As many rows again as the champion knows, where the policy says so; never fewer than any retraining needs."""
+    policy = POLICY.model_copy(update={"growth_fraction": growth})
+    shifted = WindowSubject(Diagnosis("harmless_shift", "It moved.", (), {}), new_rows, known_rows)
+    assert decide(shifted, History(True), policy, NOW).action == action
+    assert decide(shifted, History(True, (), (NOW,)), policy, NOW).action in ("watch", "wait")
+    healthy = WindowSubject(Diagnosis("healthy", "It did not.", (), {}), new_rows, known_rows)
+    assert decide(healthy, History(True), policy, NOW).action == "nothing"
+
+
 def test_a_policy_may_ignore_new_data():
     """New data alone need not retrain; the first model is trained all the same."""
     policy = RetrainingPolicy(on_new_dataset="ignore")
