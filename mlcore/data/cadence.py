@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -45,6 +45,10 @@ class Window:
     label_wait: str = "P7D"
     rows: float = _LEAST_ROWS
 
+    def numbers(self, times: pd.Series) -> Any:
+        """Return the window of each row, as a count of such lengths since 1970."""
+        return times.to_numpy(dtype="datetime64[s]").astype("int64") // int(self.days * 86_400)
+
     def to_rule(self) -> dict[str, Any]:
         """Return the entry of ``monitoring.windows``."""
         return {
@@ -76,11 +80,11 @@ def draft_window(times: pd.Series | None) -> Window:
     known = times.dropna() if times is not None else pd.Series(dtype="datetime64[ns, UTC]")
     if known.empty:
         return Window()
-    seconds = known.to_numpy(dtype="datetime64[s]").astype("int64")
     windows, lengths = [], []
     for period, days, wait in _PERIODS:
-        counts = pd.Series(seconds // int(days * 86_400)).value_counts()
-        windows.append(Window(period, days, wait, float(counts.median())))
+        window = Window(period, days, wait)
+        counts = pd.Series(window.numbers(known)).value_counts()
+        windows.append(replace(window, rows=float(counts.median())))
         lengths.append(len(counts))
     history = [window for window, count in zip(windows, lengths, strict=True) if count >= _LEAST_WINDOWS]
     for window in history:

@@ -36,7 +36,7 @@ def infer_usecase(source: str, *, name: str, target: str, time: str | None, owne
     """Look at a file and return a use case for it, as plain values of usecase.yaml.
 
     Columns get plain names (lower case, digits, underscores); files may keep theirs. Ranges are those of the data,
-    widened by half of their span; what is missing now may be missing to twice that share. Running numbers are no
+    widened by half of their span; what is missing now may be missing to about twice that share. Running numbers are no
     features. `time` may name several columns, with commas; without it `find_clock` looks.
 
     Raises
@@ -71,8 +71,11 @@ def infer_usecase(source: str, *, name: str, target: str, time: str | None, owne
         formats[clock.name] = clock.format
         # the order in which rows arrive is the one in which a running number runs
         frame = frame.sort_values(clock.name, kind="stable", ignore_index=True)
+    window = draft_window(frame[at] if at else None)
     columns = [_column(frame[column], column, target, frame[at] if at else None) for column in frame.columns]
     for facts in columns:
+        if at and "maximum_missing_fraction" in facts:
+            facts["maximum_missing_fraction"] = _missing(frame[facts["name"]], window.numbers(frame[at]))
         if facts["type"] == "timestamp" and formats.get(facts["name"]):
             facts["format"] = formats[facts["name"]]
         if clock is not None and facts["name"] == at and clock.made_of:
@@ -93,7 +96,6 @@ def infer_usecase(source: str, *, name: str, target: str, time: str | None, owne
     )
     if task == "regression" and frame[target].nunique() <= 2:
         task = "classification"
-    window = draft_window(frame[at] if at else None)
     return {
         "format": 1,
         "name": name,
@@ -207,6 +209,19 @@ def _column(column: pd.Series, name: str, target: str, times: pd.Series | None) 
     if facts["type"] == "category":
         facts["categories"] = sorted(map(str, column.dropna().unique()))
     return facts
+
+
+def _missing(column: pd.Series, windows: Any) -> float:
+    """Return the share of missing cells that a sound window may have: they come in clusters, and a few by chance.
+
+    Twice the share p of all rows with three standard errors of it in a usual window of n rows,
+    2p + 3 sqrt(2p / n), or what one window of 20 exceeds.
+    """
+    missing = column.isna()
+    by_window = missing.groupby(windows)
+    twice, rows = 2 * float(missing.mean()), float(by_window.size().median())
+    usual = max(twice + 3 * math.sqrt(twice / rows), float(by_window.mean().quantile(0.95)))
+    return min(1.0, math.ceil(usual * 10_000) / 10_000)
 
 
 def _no_feature(column: pd.Series, name: str, times: pd.Series | None) -> str:
