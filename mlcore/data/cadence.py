@@ -66,6 +66,8 @@ class Window:
             "cooldown": "PT1H" if self.days < 1 else "P1D",
             "budget": _BUDGET,
             "budget_period": f"P{hours // 24}D" if hours >= 24 else f"PT{hours}H",
+            # as many rows again as the champion knows are worth a look, wherever the inputs have moved
+            "growth_fraction": 1.0,
             "minimum_new_rows": int(min(_MOST_NEW_ROWS, max(_LEAST_MINIMUM, self.rows))),
         }
 

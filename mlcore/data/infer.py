@@ -24,6 +24,8 @@ _MOST_CATEGORIES: Final = 30
 #: A column that only ever grows with time, over more values than this, counts rows or days.
 _RUNNING: Final = 10
 _LEAST_ROWS: Final = 30
+#: By another zone's clock some hours are of another day.
+_SAME_DAY: Final = 0.5
 _HEADER: Final = """\
 # yaml-language-server: $schema=../usecase.schema.json
 # A first draft, made by `mlops init` from {source}.
@@ -236,6 +238,8 @@ def _no_feature(column: pd.Series, name: str, times: pd.Series | None) -> str:
     if times is not None and np.array_equal(column, times.dt.year):
         return "The year of the time: none that comes was ever trained on."
     counts = len(np.unique(present))
+    if times is not None and counts > 1 and (column == times.dt.day).mean() >= _SAME_DAY:
+        return "The day of the time: a window of a week sees a few of them."
     steps = np.diff(present)
     if (
         counts > _RUNNING

@@ -233,6 +233,7 @@ def _signatures(
     columns = open_columns(contract, frame)
     rows = _rows(contract, baseline, frame)
     relations = Relations(contract, baseline, rows.keys())
+    stamps = rows.get(contract.time.name) if contract.time is not None else None
     found: dict[str, FeatureDiagnosis] = {}
     for column in columns:
         told = None
@@ -240,7 +241,7 @@ def _signatures(
             before = baseline.numeric[column.name]
             values = rows[column.name]
             told = missing_burst(column, before, float(np.isnan(values).mean())) or stuck(
-                column, before, values, relations.expected(column.name, rows), baseline.sample.get(column.name)
+                column, before, values, relations.expected(column.name, rows), baseline.sample.get(column.name), stamps
             )
         elif column.name in baseline.categories:
             known = baseline.categories[column.name]
@@ -265,7 +266,7 @@ def _signatures(
     for column in left:
         if column.name in baseline.numeric and column.name not in found:
             expected = relations.expected(column.name, rows)
-            told = piled(column, baseline.numeric[column.name], rows[column.name], expected)
+            told = piled(column, baseline.numeric[column.name], rows[column.name], expected, stamps)
             if told is not None:
                 found[column.name] = fault(column.name, told)
     return found

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 LEAST_ROWS: Final = 12
 #: Share of missing values beyond the baseline's that is a burst.
 _MISSING_BURST: Final = 0.10
+#: A column that is missing more often than not is there now and then, and says nothing when it is not.
+_SELDOM_THERE: Final = 0.5
 #: Less of a window that is stuck neither explains drift nor harm of the whole; shorter windows show it as well.
 _LEAST_STUCK_FRACTION: Final = 0.10
 _LEAST_RUN: Final = 6
@@ -22,6 +24,8 @@ _LEAST_RUN: Final = 6
 _LONGER: Final = 1.5
 #: A value that so many training rows had is one that a quantity rests at: calm, dry, closed.
 _RESTING: Final = 0.05
+#: What most training rows had is the rule, however long it lasts.
+_USUAL: Final = 0.5
 #: A rest this many times longer than any before is no rest.
 _LONGEST_REST: Final = 5.0
 _LEAST_STUCK_ALL: Final = 20
@@ -56,7 +60,7 @@ _GARBAGE: Final = ("\ufffd", "\ufeff", "ï»¿", "Ã", "Â", "â€", "ÿþ", "�
 
 def missing_burst(column: Column, before: NumericBaseline | CategoryBaseline, missing: float) -> str | None:
     """Return what is said of more missing values than there ever were."""
-    if missing <= before.missing_fraction + _MISSING_BURST:
+    if missing <= before.missing_fraction + _MISSING_BURST or before.missing_fraction >= _SELDOM_THERE:
         return None
     return f"{missing:.0%} of {column.name} are missing, {before.missing_fraction:.0%} were in training"
 
@@ -67,6 +71,7 @@ def stuck(
     values: Numbers,
     expected: tuple[Numbers, float] | None,
     sample: Numbers | None = None,
+    stamps: Numbers | None = None,
 ) -> str | None:
     """Return what is said of a sensor that repeats itself, in all of the window or a part.
 
@@ -76,6 +81,8 @@ def stuck(
         What the other columns say, and the usual residual.
     sample : ndarray, optional
         Training rows in the order of time: of a column that hardly ever moves nothing is said.
+    stamps : ndarray, optional
+        When the rows were: several rows of one moment repeat each other without any sensor.
     """
     there = np.isfinite(values)
     present = values[there]
@@ -85,7 +92,10 @@ def stuck(
     value = present[first]
     if run < max(_LEAST_RUN, _LEAST_STUCK_FRACTION * len(present)):
         return None
-    resting = _share(before.values, value) >= _RESTING
+    share = _share(before.values, value)
+    if share >= _USUAL or (stamps is not None and len(np.unique(stamps[there][first : first + run])) < _LEAST_RUN):
+        return None
+    resting = share >= _RESTING
     limit = before.longest_run * (_LONGEST_REST if resting else 1.0 if run == len(present) else _LONGER)
     contradicted = False
     if expected is not None:
@@ -102,7 +112,11 @@ def stuck(
 
 
 def piled(
-    column: Column, before: NumericBaseline, values: Numbers, expected: tuple[Numbers, float] | None
+    column: Column,
+    before: NumericBaseline,
+    values: Numbers,
+    expected: tuple[Numbers, float] | None,
+    stamps: Numbers | None = None,
 ) -> str | None:
     """Return what is said of a range that ends in a pile: clipped, or a number that stands for no value."""
     there = np.isfinite(values)
@@ -112,6 +126,9 @@ def piled(
     for edge, sign in ((present.max(), 1), (present.min(), -1)):
         at_edge = present == edge
         share, before_share = float(at_edge.mean()), _share(before.values, edge)
+        # one day's value in all the rows of that day is no pile
+        if stamps is not None and len(np.unique(stamps[there][at_edge])) < _LEAST_PILE:
+            continue
         if at_edge.sum() < _LEAST_PILE or share < max(_PILE_FRACTION, _HIGHER * before_share) or share == 1:
             continue
         rest = present[~at_edge]

@@ -67,6 +67,7 @@ _LEAST_DISTINCT: Final = 5
 _BEYOND: Final = 0.25
 #: A window of the same season: distances from it count where both hold enough rows for a distance of 0.1 to mean it.
 _LEAST_FOR_RECENT: Final = 200
+_LEAST_FOR_NEARER: Final = 12
 _EXCHANGED: Final = 0.25
 _LEAST_DISTANCE: Final = 0.15
 #: The hours of one day are no distribution: an odd day can look like another column's.
@@ -132,6 +133,8 @@ def _score(
     if len(now) == 0 or before.deviation == 0 or not (_in_range(column, undone) and _near(before.values, undone)):
         return 0.0
     distances = [kolmogorov_smirnov(before.values, np.sort(values))[0] for values in (now, undone)]
+    if column.name in recent and _nearer_as_it_is(recent[column.name], now, undone):
+        return 0.0
     named = (factor, offset) in UNIT_FAULTS.get(column.unit, {}).values()
     evidence = 0.0
     if broken and distances[1] <= distances[0] - (0.0 if named else _GAIN):
@@ -151,6 +154,18 @@ def _score(
         evidence += 1
     # of two conversions with as much evidence the one that leads nearer to what is known
     return evidence and evidence + (1 - distances[1]) / 2 + (0.25 if named else 0.0)
+
+
+def _nearer_as_it_is(recent: Numbers, now: Numbers, undone: Numbers) -> bool:
+    """Whether the last healthy window is more like this one than like what undoing a conversion makes of it.
+
+    What has grown for years is far from what was trained on, and near to what there was a month ago.
+    """
+    recent = np.sort(recent[np.isfinite(recent)])
+    if min(len(recent), len(now)) < _LEAST_FOR_NEARER:
+        return False
+    far, near = (kolmogorov_smirnov(recent, np.sort(values))[0] for values in (now, undone))
+    return bool(far < near)
 
 
 def _reconciled(now: float | None, undone: float | None, usual: float) -> bool:

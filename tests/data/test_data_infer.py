@@ -168,7 +168,7 @@ def test_windows_of_a_draft_fit_the_rows(every, rows, period, tmp_path):
 
 def test_running_numbers_and_empty_columns_are_no_features(tmp_path):
     """A number of the row is out of range in every window to come."""
-    order = {"id": RNG.permutation(400), "instant": range(400), "empty": "", "yr": HOURS.year}
+    order = {"id": RNG.permutation(400), "instant": range(400), "empty": "", "yr": HOURS.year, "mday": HOURS.day}
     usecase, _ = _draft(tmp_path, pd.DataFrame({**order, "at": HOURS, **VALUES}), "y")
     assert [column.name for column in usecase.contract.features] == ["load"]
 
