@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 from prefect import get_run_logger
 
-from mlcore.errors import LeaseLostError, LedgerError
+from mlcore.errors import LeaseLostError, LedgerError, ServerError
 from mlcore.failpoints import failpoint
 from mlcore.ledger import leases
+from mlcore.ledger.records import Lease
 
 if TYPE_CHECKING:
     from flows._context import Context
-    from mlcore.ledger.records import Lease
 
 HEARTBEAT_SECONDS: Final = 10.0
 LEASE_SECONDS: Final = 2 * HEARTBEAT_SECONDS
@@ -41,6 +41,20 @@ async def held(context: Context, name: str) -> AsyncIterator[Lease]:
         with contextlib.suppress(asyncio.CancelledError):
             await beating
         failpoint("lease.before-release")
+        leases.release(context.ledger, lease)
+
+
+def give_up_if_dead(context: Context, name: str) -> None:
+    """Give up lease `name` if the server says that the run which holds it has ended: nobody waits for its time."""
+    with context.ledger.read() as view:
+        lease = view.get(Lease, name=name)
+    if lease is None or lease.holder == context.actor or not leases.is_held(lease, context.now()):
+        return
+    try:
+        ended = context.server.has_ended(lease.holder.removeprefix("flow-run:"))
+    except ServerError:
+        return  # it runs out by itself
+    if ended:
         leases.release(context.ledger, lease)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from flows import _approval, _causes, _inbox
+from flows import _approval, _causes, _inbox, _lease
 from mlcore import events, registry
 from mlcore.errors import ServerError
 from mlcore.events import Event
@@ -37,6 +37,7 @@ def wake(context: Context) -> list[str]:
     now = context.now()
     with context.ledger.read() as view:
         asked = view.all(Approval, usecase=context.name, state="pending")
+    _lease.give_up_if_dead(context, _causes.lease_name(context))
     unasked = _approval.unasked(context, asked)  # the server is not called inside a transaction
     unread = _unread(context)
     with context.ledger.transaction() as tx:

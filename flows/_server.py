@@ -18,6 +18,7 @@ _FIRST_PAUSE_SECONDS = 0.3
 _PAGE = 50  # the server's own limit
 _UNACCEPTABLE = frozenset({400, 413, 422})  # what was sent is wrong; asking again changes nothing
 _NOT_ALLOWED = frozenset({401, 403})
+_ENDED = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,10 @@ class Server:
     def flow_run(self, run_id: str) -> dict[str, Any]:
         """Return one flow run."""
         return dict(self._call("GET", f"/flow_runs/{run_id}"))
+
+    def has_ended(self, run_id: str) -> bool:
+        """Return whether a flow run is over, however it ended."""
+        return (self.flow_run(run_id)["state"] or {}).get("type") in _ENDED
 
     def run_deployment(self, name: str, parameters: dict[str, Any]) -> dict[str, Any]:
         """Create a run of deployment `name` (``flow/deployment``) and return it."""

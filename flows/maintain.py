@@ -7,7 +7,7 @@ import contextlib
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from flows import _approval, _causes, _pending
+from flows import _approval, _causes, _orphans, _pending
 from flows._context import Context, open_context, stage
 from flows.settings import settings
 from mlcore import events
@@ -45,6 +45,7 @@ async def maintain(usecase: str = "", flush: bool = False) -> list[str]:
 def _maintain(context: Context, flush: bool) -> list[str]:
     done = _collect(context, flush)
     done += _forget(context)
+    done += _orphans.collect(context)
     done += _see_to_approvals(context)
     with contextlib.suppress(ServerError):  # a server that is away is why the outbox is there; tried again next time
         done += [f"{item.action}: {item.sentence}" for item in _causes.claim_all(context, None)]

@@ -14,7 +14,7 @@ from flows._context import Context, open_context, stage
 from flows._server import ReceivedEvent
 from mlcore import events
 from mlcore.canonical import digest_value
-from mlcore.errors import ContractError, IngestError
+from mlcore.errors import ContractError, DatasetError, IngestError
 from mlcore.events import Event
 from mlcore.failpoints import failpoint
 from mlcore.ledger.records import DatasetVersion, QualityRecord, QuarantinedBatch
@@ -124,6 +124,9 @@ def save(tx: Transaction, context: Context, outcome: Outcome) -> Outcome:
     if known is not None:
         sentence = f"{outcome.dataset.source} is dataset version {known.version} already: the same content."
         return replace(outcome, dataset=known, sentence=sentence, is_new=False)
+    if not context.datasets.holds(outcome.dataset.uri, outcome.dataset.table_version):
+        # a dead run had left this very table, and it was collected between its being found and this transaction
+        raise DatasetError("the stored table is gone", subject=outcome.dataset.uri, remedy="Publish it again.")
     dataset = replace(outcome.dataset, version=tx.next_version(DatasetVersion, context.name))
     tx.add(dataset)
     tx.audit(

@@ -65,6 +65,7 @@ async def retrain(
         decided = [_causes.claim_manual(context, reason, normal(actor))]
     context.announce()
     sentences = [f"{item.action}: {item.sentence}" for item in decided]
+    await asyncio.to_thread(_lease.give_up_if_dead, context, _causes.lease_name(context))
     for retraining in _open(context):
         sentences.append(await _carry_out(context, retraining))
     await context.tell(

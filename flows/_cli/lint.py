@@ -47,6 +47,8 @@ _TEMPLATE: Final = re.compile(r"\{\{.*?\}\}")
 _SUSPENDING: Final = frozenset({"flows/approve.py"})
 #: Events that systems outside announce.
 _FROM_OUTSIDE: Final = frozenset({events.DATASET_ANNOUNCED})
+#: Event of the server itself that flows are woken by: the process of a run has died.
+_CRASHED: Final = "prefect.flow-run.Crashed"
 
 
 def lint(path: Path = PROJECT / "prefect.yaml") -> list[str]:
@@ -95,12 +97,16 @@ def _trigger(where: str, trigger: Mapping[str, Any], parameters: Mapping[str, st
     if trigger.get("type") != "event":
         yield f"{where}: only type 'event' is used here: the others do not tell use cases apart"
         return
-    for event in trigger.get("expect") or [""]:
-        if event not in events.PAYLOAD_KEYS:
+    expected, match = trigger.get("expect") or [""], trigger.get("match") or {}
+    for event in expected:
+        if event not in events.PAYLOAD_KEYS and event != _CRASHED:
             yield f"{where}: expects {event!r}, which nobody emits"
     if trigger.get("within", 0) <= 0 or trigger.get("threshold") != 1 or not trigger.get("for_each"):
         yield f"{where}: not debounced: it needs threshold 1, within above 0, and for_each"
-    if not str((trigger.get("match") or {}).get("prefect.resource.id", "")).startswith(events.RESOURCE_PREFIX):
+    if _CRASHED in expected:
+        if not re.fullmatch(r"[a-z-]+-\*", str(match.get("prefect.resource.name", ""))):
+            yield f"{where}: must match prefect.resource.name <flow>-*: other runs crash, too"
+    elif not str(match.get("prefect.resource.id", "")).startswith(events.RESOURCE_PREFIX):
         yield f"{where}: must match prefect.resource.id ml.usecase.*"
     yield from _templates(where, trigger, parameters)
 

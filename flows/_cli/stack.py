@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import Self
 
 from flows._cli.apply import POOL, PROJECT
-from flows._cli.processes import port_is_free, spawn, stop, stop_leftovers
+from flows._cli.parts import Part
+from flows._cli.processes import port_is_free, stop_leftovers
 from flows._server import Server
 from mlcore.errors import ServerError, SettingsError
 
@@ -50,7 +51,7 @@ class Stack:
     usecases: Path = Path("usecases")
     environment: dict[str, str] = field(default_factory=dict)
     progress: Progress = _silent
-    _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _parts: dict[str, Part] = field(default_factory=dict)
 
     @property
     def api_url(self) -> str:
@@ -127,13 +128,20 @@ class Stack:
 
     def stop(self) -> None:
         """Stop everything, in reverse order."""
-        for name in reversed(list(self._running)):
-            stop(self._running.pop(name))
+        while self._parts:
+            self._parts.popitem()[1].stop()
         stop_leftovers(self.home.resolve())
 
-    def crashed(self) -> str | None:
-        """Return the name of a part that has ended, None while all run."""
-        return next((name for name, process in self._running.items() if process.poll() is not None), None)
+    def mend(self) -> None:
+        """Start again what has ended by itself, after pauses that grow while it ends at once; to be called often."""
+        for part in self._parts.values():
+            told = part.mend()
+            if told:
+                self.progress(told)
+
+    def part(self, name: str) -> Part:
+        """Return the ``server``, the ``host`` or the ``worker``."""
+        return self._parts[name]
 
     def __enter__(self) -> Self:
         self.start()
@@ -172,7 +180,9 @@ class Stack:
         self._spawn("worker", "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process")
 
     def _spawn(self, name: str, *arguments: str) -> None:
-        self._running[name] = spawn([sys.executable, *arguments], log=self._log(name), environment=self.variables)
+        part = Part(name, [sys.executable, *arguments], self._log(name), self.variables)
+        self._parts[name] = part
+        part.start()
 
     def _log(self, name: str) -> Path:
         return self.home / "logs" / f"{name}.log"
@@ -180,11 +190,12 @@ class Stack:
     def _wait_for(self, name: str, is_up: Callable[[], bool]) -> None:
         until = time.monotonic() + _START_SECONDS
         while not is_up():
-            if self._running[name].poll() is not None or time.monotonic() > until:
+            part = self._parts[name]
+            if not part.runs or time.monotonic() > until:
                 raise ServerError(
                     f"the {name} did not come up",
-                    subject=str(self._log(name)),
-                    got=self._log(name).read_text(errors="replace")[-600:].strip(),
+                    subject=str(part.log),
+                    got=part.last_words,
                     remedy="The log says why.",
                 )
             time.sleep(0.2)

@@ -10,18 +10,17 @@ from rich.console import Console
 
 from flows._cli.stack import Stack
 from flows.settings import settings
-from mlcore.errors import ServerError
 
 
 def run(*, home: Path, server_port: int, host_port: int) -> None:
-    """Start everything, say where it is, wait for SIGINT or SIGTERM, stop everything.
+    """Start everything, say where it is, keep it running until SIGINT or SIGTERM, stop everything.
 
     Raises
     ------
     SettingsError
         If a port is taken.
     ServerError
-        If a part does not come up, or ends by itself.
+        If a part does not come up; one that ends later is started again.
     """
     console = Console(soft_wrap=True, highlight=False)
     asked = threading.Event()
@@ -36,7 +35,5 @@ def run(*, home: Path, server_port: int, host_port: int) -> None:
             "  mlops publish bikeshare usecases/bikeshare/data/hourly.csv\n\nCtrl-C stops everything."
         )
         while not asked.wait(1.0):
-            crashed = stack.crashed()
-            if crashed:
-                raise ServerError(f"the {crashed} has ended", subject=str(home / "logs" / f"{crashed}.log"))
+            stack.mend()
         console.print("\nstopping")

@@ -92,6 +92,10 @@ class DatasetStore:
             )
         return table.to_pyarrow_table(columns=list(columns) if columns else None)
 
+    def holds(self, uri: str, table_version: int) -> bool:
+        """Return whether a version is there."""
+        return self._open(uri, table_version) is not None
+
     def verify(self, stored: StoredTable) -> None:
         """Check that a version still is what it was when published.
 

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import subprocess
 import sys
+import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -41,6 +42,9 @@ TRIGGERS = [
     for deployment in DATA["deployments"]
     for trigger in deployment.get("triggers", ())
 ]
+CRASHED = "prefect.flow-run.Crashed"
+OURS = [(entrypoint, trigger) for entrypoint, trigger in TRIGGERS if trigger["expect"] != [CRASHED]]
+OF_CRASHES = [(entrypoint, trigger) for entrypoint, trigger in TRIGGERS if trigger["expect"] == [CRASHED]]
 
 
 def test_prefect_yaml_is_sound():
@@ -68,6 +72,7 @@ def test_prefect_yaml_is_sound():
             "v{{ event.payload.dataset_version }}",
             "makes a string",
         ),
+        (("deployments", 4, "triggers", 3, "match"), {"prefect.resource.id": "prefect.flow-run.*"}, "other runs crash"),
         (("deployments", 5, "concurrency_limit"), 1, "loses its slot"),
         (("deployments", 0, "entrypoint"), "flows/publish.py:publsh", "no such flow"),
         (("deployments", 0, "parameters"), {"x": 1}, "no parameter 'x'"),
@@ -120,7 +125,7 @@ LABELS = {
 }
 
 
-@pytest.mark.parametrize(("entrypoint", "trigger"), TRIGGERS, ids=[trigger["name"] for _, trigger in TRIGGERS])
+@pytest.mark.parametrize(("entrypoint", "trigger"), OURS, ids=[trigger["name"] for _, trigger in OURS])
 def test_triggers_fire_for_their_event_and_no_near_miss(entrypoint, trigger):
     """Matched by the server's own code: the right event fires, every other one and other resources do not."""
     from prefect.server.events.schemas.automations import EventTrigger
@@ -142,6 +147,36 @@ def test_triggers_fire_for_their_event_and_no_near_miss(entrypoint, trigger):
         assert not matcher.covers(wire(other))
     if len(trigger["match"]) > 1:
         assert not matcher.covers(wire(expected, labels={}))
+
+
+@pytest.mark.parametrize(("entrypoint", "trigger"), OF_CRASHES, ids=[trigger["name"] for _, trigger in OF_CRASHES])
+def test_a_crashed_run_wakes_its_own_flow_for_its_use_case(entrypoint, trigger):
+    """Matched and rendered by the server's own code: no other flow's runs, no other end, and no run of this test."""
+    from jinja2.sandbox import SandboxedEnvironment
+    from prefect.server.events.schemas.automations import EventTrigger
+    from prefect.server.events.schemas.events import ReceivedEvent
+
+    module, _, name = entrypoint.partition(":")
+    flow = getattr(importlib.import_module(module.removesuffix(".py").replace("/", ".")), name)
+    kept = {key: trigger[key] for key in ("expect", "match", "for_each", "posture", "threshold", "within")}
+    matcher = EventTrigger(**kept)
+
+    def wire(run: str, event: str = CRASHED, kind: str = "prefect.flow-run.1"):
+        resource = {"prefect.resource.id": kind, "prefect.resource.name": run}
+        return ReceivedEvent(
+            id=uuid.uuid4(), event=event, resource=resource, occurred=datetime.now(UTC), received=datetime.now(UTC)
+        )
+
+    run = flow.flow_run_name.format(usecase="bike_share")
+    assert matcher.covers(wire(run))
+    assert not matcher.covers(wire(run, "prefect.flow-run.Failed"))
+    assert not matcher.covers(wire(run, kind="prefect.task-run.1"))
+    assert not matcher.covers(wire("maintain"))
+    others = {item.partition(":")[2] for item, _ in TRIGGERS} - {name}
+    assert not any(matcher.covers(wire(f"{other}-bike_share")) for other in others)
+    template = SandboxedEnvironment().from_string(trigger["parameters"]["usecase"])
+    assert template.render(event=wire(run)) == "bike_share"
+    assert {"usecase", "event_id"} >= trigger["parameters"].keys()
 
 
 @pytest.mark.parametrize("deployment", DATA["deployments"], ids=lambda item: item["entrypoint"])

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +24,7 @@ import pytest
 from bentos.processes import free_port
 from flows._cli.stack import Stack
 from mlcore import events, registry
+from mlcore.diagnosis import Diagnosis
 from mlcore.errors import ApprovalError, ServerError, SettingsError
 from mlcore.events import Event
 from mlcore.ledger import audit
@@ -30,11 +33,13 @@ from mlcore.ledger.records import (
     DatasetVersion,
     DecisionRecord,
     Deployment,
+    DiagnosisRecord,
     Evaluation,
     ModelVersion,
     QuarantinedBatch,
     Retraining,
     Wakeup,
+    Window,
 )
 from mlcore.ledger.store import Ledger
 from tests.support import churn_rows
@@ -62,6 +67,7 @@ class Installation:
                 found = find(view)
             if found:
                 return found
+            self.stack.mend()
             time.sleep(0.3)
         failed = self.stack.server.find_flow_runs(flow_runs={"state": {"type": {"any_": ["FAILED", "CRASHED"]}}})
         pytest.fail(f"not in {seconds} s; failed runs: {[(r['name'], r['state']['message']) for r in failed]}")
@@ -230,7 +236,16 @@ def test_6_a_stage_can_be_started_by_hand_and_a_killed_one_is_carried_on(here, t
             run = here.stack.server.flow_run(environment["PREFECT__FLOW_RUN_ID"])
             if run["name"] == "retrain-churn":
                 os.kill(process.pid, signal.SIGKILL)
-    time.sleep(1)
+                killed = run["id"]
+    taken = here.until(lambda view: view.first(Retraining, usecase="churn", state="running", cause_key="dataset:2"))
+    taken = here.until(
+        lambda view: (
+            None if (found := view.get(Retraining, decision_id=taken.decision_id)).flow_run_id == killed else found
+        )
+    )
+    # the crash itself woke another run; nobody waited for a lease or a schedule
+    woken = here.stack.server.flow_run(taken.flow_run_id)
+    assert (woken["created_by"] or {})["type"] == "AUTOMATION"
     here.until(lambda view: not view.first(Retraining, usecase="churn", state="running"))
     done = here.until(lambda view: view.first(Retraining, usecase="churn", cause_key="dataset:2", state="done"))
     with here.ledger.read() as view:
@@ -289,7 +304,104 @@ def test_8_a_model_is_made_again_here_and_on_dask(here, tmp_path):
     assert {run["state"]["type"] for run in runs} == {"COMPLETED"}
 
 
-def test_9_a_taken_port_is_one_clear_error(here, tmp_path):
+def test_9_a_storm_across_a_redeploy_a_restart_and_dead_parts(here):
+    """1,000 drift events, each posted twice and in any order: one retraining, and each other event has its reason.
+
+    In the middle the deployments are applied anew, the server is restarted, and worker and host are killed.
+    """
+    window = _harmed_window(here)
+    chosen = [window] * 960 + ["churn/weekly/1999-01-01T00", "../../etc"] * 15
+    bodies = [
+        Event(events.DRIFT_DETECTED, "churn", str(uuid.uuid4()), datetime.now(UTC), {"window_id": item}).to_wire()
+        for item in chosen
+    ]
+    strangers = [
+        Event(events.DRIFT_DETECTED, "chrn", str(uuid.uuid4()), datetime.now(UTC), {"window_id": window}).to_wire()
+        for _ in range(10)
+    ]
+    posted = [*bodies, *strangers] * 2
+    random.Random(0).shuffle(posted)
+    batches = [posted[start : start + 20] for start in range(0, len(posted), 20)]
+    applying = None
+    for number, batch in enumerate(batches):
+        if number == len(batches) // 3:
+            applying = subprocess.Popen(
+                [sys.executable, "-m", "flows._cli.apply"],
+                cwd=ROOT,
+                env={**os.environ, **here.stack.variables},
+                stdout=subprocess.DEVNULL,
+            )
+        if number == len(batches) // 2:
+            assert applying is not None
+            assert applying.wait(PATIENCE) == 0
+            os.kill(here.stack.part("worker").pid, signal.SIGKILL)
+            os.kill(here.stack.part("host").pid, signal.SIGKILL)
+            os.kill(here.stack.part("server").pid, signal.SIGTERM)
+        _post(here, batch)
+        time.sleep(0.1)
+    left = {body["id"] for body in (*bodies, *strangers)}
+
+    def all_have_a_row(view) -> bool:
+        left.difference_update(view.existing(Wakeup, sorted(left)))
+        return not left
+
+    here.until(all_have_a_row)
+    done = here.until(lambda view: view.first(Retraining, usecase="churn", cause_key=f"window:{window}", state="done"))
+    with here.ledger.read() as view:
+        rows = [view.get(Wakeup, event_id=body["id"]) for body in bodies]
+        decisions = view.all(DecisionRecord, usecase="churn", cause_key=f"window:{window}")
+        retrainings = view.all(Retraining, usecase="churn", cause_key=f"window:{window}")
+        versions = [item.version for item in view.all(ModelVersion, usecase="churn", cause_key=done.cause_key)]
+        why = {view.get(Wakeup, event_id=body["id"]).reason.split(":")[0] for body in strangers}
+    assert Counter(row.outcome for row in rows) == {"acted": 1, "ignored": len(bodies) - 1}
+    reasons = Counter(row.reason.split(":")[0] for row in rows if row.outcome == "ignored")
+    assert reasons == {"same cause": 959, "not justified by the ledger": 30}
+    assert why == {"unknown use case"}
+    assert len(decisions) == len(retrainings) == 1
+    assert versions == [done.model_version]
+    audit.verify(here.ledger)
+    rows = [{"customer_id": 1, "seen_at": "2026-03-01T00:00:00Z", "plan": "pro", "monthly_fee": 10.0, "calls": 9}]
+    here.until(lambda _: _answers(here, rows))
+
+
+def _harmed_window(here) -> str:
+    """Keep a window that a model did badly on, as `monitor` leaves it; return its id."""
+    now, start = datetime.now(UTC), datetime(2026, 6, 1, tzinfo=UTC)
+    window = Window(
+        "churn/weekly/2026-06-01T00", "churn", "weekly", start, start + timedelta(days=7), 500, 500, "diagnosed", now
+    )
+    found = Diagnosis("harmful_shift", "Fees have moved, and the error with them.", (), {})
+    record = DiagnosisRecord(
+        str(uuid.uuid4()), "churn", window.id, 1, found.cause, found.sentence, found.to_json(), now
+    )
+    with here.ledger.transaction() as tx:
+        tx.add(window)
+        tx.add(record)
+    return window.id
+
+
+def _post(here, bodies: list[dict[str, Any]]) -> None:
+    """Post events as another system would: what is refused, or finds nobody, is posted again."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        try:
+            if httpx.post(f"{here.stack.api_url}/events", json=bodies, timeout=30).is_success:
+                return
+        except httpx.TransportError:
+            pass
+        here.stack.mend()
+        time.sleep(0.3)
+    pytest.fail("the server does not come back")
+
+
+def _answers(here, rows: list[dict[str, Any]]) -> bool:
+    try:
+        return httpx.post(f"{here.stack.host_url}/churn/predict", json={"rows": rows}, timeout=10).is_success
+    except httpx.TransportError:
+        return False
+
+
+def test_10_a_taken_port_is_one_clear_error(here, tmp_path):
     """A second installation on the same port says so and leaves nothing running."""
     other = Stack(tmp_path / "other", server_port=here.stack.server_port, host_port=free_port())
     with pytest.raises(SettingsError, match="port is taken"):
@@ -297,7 +409,7 @@ def test_9_a_taken_port_is_one_clear_error(here, tmp_path):
     assert here.stack.server.healthy()
 
 
-def test_10_a_dead_server_is_one_clear_error(tmp_path):
+def test_11_a_dead_server_is_one_clear_error(tmp_path):
     """Commands that need a server say which one they looked for."""
     environment = {**os.environ, "PREFECT_API_URL": "http://127.0.0.1:9/api", "MLOPS_HOME": str(tmp_path)}
     done = subprocess.run(

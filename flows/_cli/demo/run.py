@@ -67,7 +67,8 @@ def run(usecase: str, *, home: Path, keep: bool, ask: bool) -> None:
         if keep:
             console.print(f"\nEverything keeps running. UI {stack.ui_url}  service {stack.host_url}/{usecase}/predict")
             console.print("Ctrl-C stops it.")
-            while stack.crashed() is None:
+            while True:
+                stack.mend()
                 time.sleep(1)
 
 

@@ -45,7 +45,7 @@ class Watch:
         Raises
         ------
         ServerError
-            If it does not happen in time, or a part of the installation has ended.
+            If it does not happen in time.
         """
         until = time.monotonic() + seconds
         while True:
@@ -53,15 +53,13 @@ class Watch:
                 found = find(view)
             if found is not None:
                 return found
-            crashed = self.stack.crashed()
-            if crashed or time.monotonic() > until:
+            self.stack.mend()
+            if time.monotonic() > until:
                 raise ServerError(
                     f"{what} did not happen",
                     subject=f"{self.stack.home}/logs",
                     expected=f"within {seconds:.0f} seconds",
-                    got=f"the {crashed} has ended"
-                    if crashed
-                    else self._failures() or "nothing failed, it is just slow",
+                    got=self._failures() or "nothing failed, it is just slow",
                     remedy="The logs and the flow runs in the UI say why.",
                 )
             time.sleep(_POLL_SECONDS)
