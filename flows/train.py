@@ -128,6 +128,9 @@ def describe(model: ModelVersion, trained: TrainedModel) -> tuple[str, str]:
         f"Version {model.version} is a {model.algorithm} model of dataset version {model.dataset_version}: "
         f"{trained.metric} {score:.4g} on the newest {trained.holdout_rows:,} rows, the dummy has {baseline:.4g}."
     )
+    if trained.scores.weightings:
+        tried = ", ".join(f"{name} {value:.4g}" for name, value in trained.scores.weightings.items())
+        sentence += f" Of its training rows, {trained.scores.weighting} counts ({tried})."
     rows = [
         (
             trial.candidate,

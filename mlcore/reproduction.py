@@ -84,7 +84,9 @@ def reproduce(model: LoadedModel, frame: pd.DataFrame, here: Provenance, *, sear
         pipeline, algorithm = trained.pipeline, trained.algorithm
     else:
         train, _ = split_holdout(frame, usecase)
-        pipeline, algorithm = fit_winner(train, usecase, _winner(model), known.parameters, known.seed), known.algorithm
+        weighting = known.metrics.get("weighting", "everything")
+        pipeline = fit_winner(train, usecase, _winner(model), known.parameters, known.seed, weighting)
+        algorithm = known.algorithm
     found = model_digest(pipeline, contract_digest(usecase))
     return Reproduction(model.digest, found, algorithm, tuple(_differences(known.provenance, here.to_json())))
 

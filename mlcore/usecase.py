@@ -68,6 +68,12 @@ class UseCase(Frozen):
                 raise ValueError(f"{where}: the contract has no column {name!r}{hint}")
         return self
 
+    @model_validator(mode="after")
+    def _rows_have_times(self) -> Self:
+        if self.contract.time is None and set(self.training.rows.choices) != {"everything"}:
+            raise ValueError("training.rows.choices: without a time column only 'everything' can count")
+        return self
+
     def _named_columns(self) -> Iterator[tuple[str, str]]:
         yield from (("cleaning.drop_rows_missing", name) for name in self.cleaning.drop_rows_missing)
         yield from (("cleaning.outliers", rule.column) for rule in self.cleaning.outliers)

@@ -102,6 +102,31 @@ class SearchPolicy(Frozen):
     seed: int = Field(default=0, description="The same seed and data give the same model.")
 
 
+Weighting = Literal["everything", "window", "season", "recency"]
+
+
+class RowsPolicy(Frozen):
+    """Which of the training rows count, and how much.
+
+    ``everything`` counts all rows alike; ``window`` the newest alone; ``recency`` a row half as much for each
+    `half_life` of its age; ``season`` most those of the same time of the year as the newest, in whatever year, and the
+    others a twentieth, which takes more than a year of rows to mean anything. What is searched for is searched with all
+    rows; then, of several choices, each algorithm's best parameters are fitted with each on the newest fold, and the
+    pair that does best on the fold's validation rows, the newest labelled rows but those held out for the gate, is
+    taken. What an algorithm that takes no weights cannot do is left out. All but ``everything`` need a time column.
+    """
+
+    choices: tuple[Weighting, ...] = Field(
+        default=("everything",), min_length=1, description="One to be used, or several to be chosen from."
+    )
+    window: timedelta = Field(
+        default=timedelta(days=180), gt=timedelta(0), description="For `window`: how old a row may be."
+    )
+    half_life: timedelta = Field(
+        default=timedelta(days=90), gt=timedelta(0), description="For `recency`: the age at which a row counts half."
+    )
+
+
 class TrainingPolicy(Frozen):
     """Everything that `train` obeys."""
 
@@ -109,6 +134,7 @@ class TrainingPolicy(Frozen):
     exclude: tuple[Name, ...] = Field(default=(), description="Columns no model may use.")
     candidates: tuple[Candidate, ...] = Field(min_length=1, description="Algorithms to choose from.")
     search: SearchPolicy = Field(default=SearchPolicy(), description="How the candidates are compared.")
+    rows: RowsPolicy = Field(default=RowsPolicy(), description="Which rows count, and how much.")
 
     @field_validator("candidates")
     @classmethod

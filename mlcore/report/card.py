@@ -147,6 +147,9 @@ def _origin(metadata: ModelMetadata, facts: CardFacts) -> Iterator[tuple[str, st
     if facts.dataset_from and facts.dataset_to:
         yield "its rows are of", f"{facts.dataset_from:%Y-%m-%d} to {facts.dataset_to:%Y-%m-%d}"
     yield "fitted, held out", f"{metadata.train_rows:,} rows, {metadata.holdout_rows:,} rows"
+    if metadata.metrics.get("weightings"):
+        tried = ", ".join(f"{name} {value:.4g}" for name, value in metadata.metrics["weightings"].items())
+        yield "rows that count", f"{metadata.metrics['weighting']} ({metadata.metric.replace('_', ' ')}: {tried})"
     dirty = ", with uncommitted changes" if code.get("code_dirty") else ""
     yield "code", f"{code.get('code_commit') or 'not in git'}{dirty}"
     yield "lock", str(code.get("lock_digest") or "none")

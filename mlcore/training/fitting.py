@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from mlcore.metrics import Metric, Output, metric_named
-from mlcore.policy.training import Candidate
+from mlcore.policy.training import Candidate, Weighting
 from mlcore.training.pipeline import build_pipeline, model_features
 from mlcore.training.reproducible import one_thread, sum_in_order
 from mlcore.training.splits import Fold, search_folds, target_values
 from mlcore.training.trials import Trial
+from mlcore.training.weights import fit_weighted, row_weights, takes_weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,10 +64,10 @@ class Bench:
         target = target_values(frame, usecase.contract)
         return cls(frame, target, tuple(search_folds(frame, usecase)), usecase, seed, clock)
 
-    def meet(self, job: Job) -> Trial:
+    def meet(self, job: Job, weighting: Weighting = "everything") -> Trial:
         """Fit the job's trial on its fold and return the trial with its scores added.
 
-        The same job gives the same scores in any process, thread or order.
+        The same job gives the same scores in any process, thread or order. Scores are not weighted.
         """
         began, trial, fold = self.clock(), job.trial, self.folds[job.fold]
         model = build_pipeline(self.usecase, job.candidate, job.parameters, self.seed)[1:]
@@ -75,7 +76,10 @@ class Bench:
         scored = slice(None, None, max(1, len(fold.train) // TRAIN_SCORE_ROWS))
         with _warnings() as told:
             try:
-                model.fit(fitted_on, target[fold.train])
+                weights = training_weights(self.frame.iloc[fold.train], self.usecase, weighting)
+                if not takes_weights(model, weights):
+                    raise ValueError("it takes no weights")
+                fit_weighted(model, fitted_on, target[fold.train], weights)
                 train = metric.value(target[fold.train][scored], Output.of(model, fitted_on[scored]))
                 validation = metric.value(target[fold.validation], Output.of(model, held_out))
             except (ValueError, TypeError, ArithmeticError, np.linalg.LinAlgError) as error:
@@ -101,6 +105,12 @@ class Bench:
                 self._features.clear()  # the search goes fold by fold: one in memory is enough
                 self._features[number] = (made[0], made[1])
             return self._features[number]
+
+
+def training_weights(rows: pd.DataFrame, usecase: UseCase, weighting: Weighting) -> Array | None:
+    """Return how much each row counts; None where all count alike, or nothing tells when they were."""
+    time = usecase.contract.time
+    return None if time is None else row_weights(weighting, rows[time.name], usecase.training.rows)
 
 
 #: Takes jobs one by one, whenever it can begin another, and yields their trials as they are done.

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from mlcore.errors import TrainingError
-from mlcore.metrics import Output, all_metrics, metric_named
-from mlcore.policy.training import Candidate
-from mlcore.training.fitting import TRAIN_SCORE_ROWS, Bench, Job, Runner, fitting_here, in_threads
+from mlcore.metrics import Metric, Output, all_metrics, metric_named
+from mlcore.policy.training import Candidate, Weighting
+from mlcore.training.fitting import (
+    TRAIN_SCORE_ROWS,
+    Bench,
+    Job,
+    Runner,
+    fitting_here,
+    in_threads,
+    search_metric,
+    training_weights,
+)
 from mlcore.training.importance import Importance, permutation_importance
 from mlcore.training.pipeline import build_pipeline
 from mlcore.training.reproducible import sum_in_order
-from mlcore.training.search import Progress, dummy_candidate, planned_trials, search
+from mlcore.training.search import Progress, SearchResult, dummy_candidate, planned_trials, search
 from mlcore.training.splits import Fold, evenly_spread, split_holdout, target_values, usable
 from mlcore.training.trials import SearchJournal, Trial
+from mlcore.training.weights import fit_weighted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +62,10 @@ class Scores:
         The search metric of the winner on the newest fold, fitted on ever more of its rows, the newest ones.
     seed_deviation : float
         Standard deviation, over three seeds, of the gate's metric on held-out rows: how lucky a model can be.
+    weighting : {"everything", "window", "season", "recency"}
+        Which of the training rows counted.
+    weightings : mapping of weighting to value
+        The search metric of each that it was chosen from, on the newest fold's validation rows.
     """
 
     train: Mapping[str, float]
@@ -60,6 +75,8 @@ class Scores:
     overfitting_gap: float
     learning_curve: tuple[tuple[int, float, float], ...] = ()
     seed_deviation: float = 0.0
+    weighting: Weighting = "everything"
+    weightings: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for the ledger."""
@@ -71,6 +88,8 @@ class Scores:
             "overfitting_gap": self.overfitting_gap,
             "learning_curve": [list(step) for step in self.learning_curve],
             "seed_deviation": self.seed_deviation,
+            "weighting": self.weighting,
+            "weightings": dict(self.weightings),
         }
 
 
@@ -162,13 +181,16 @@ def train_model(
         )
     found = search(train, usecase, seed=seed, progress=progress, journal=journal, runner=runner, clock=clock)
     searched = clock()
-    candidate, _ = planned_trials(usecase, seed=seed)[found.best.number]
+    bench = Bench.of(train, usecase, seed=seed)
+    best, weighting, weightings = _chosen(bench, found)
+    weights = training_weights(train, usecase, weighting)
+    candidate, _ = planned_trials(usecase, seed=seed)[best.number]
     metric = metric_named(usecase.training.search.metric, contract.task)
     gate = metric_named(usecase.gate_metric, contract.task)
-    pipeline = build_pipeline(usecase, candidate, found.best.parameters, seed, threads=-1)
+    pipeline = build_pipeline(usecase, candidate, best.parameters, seed, threads=-1)
     dummy = build_pipeline(usecase, dummy_candidate(usecase), {}, seed)
     seeds = range(seed + 1, seed + 1 + SIBLINGS) if "random_state" in pipeline[-1].get_params() else ()
-    siblings = [build_pipeline(usecase, candidate, found.best.parameters, other)[1:] for other in seeds]
+    siblings = [build_pipeline(usecase, candidate, best.parameters, other)[1:] for other in seeds]
     pipeline[0].fit(train)
     known, held_out = (pipeline[0].transform(rows) for rows in (train, holdout))
 
@@ -177,13 +199,13 @@ def train_model(
         return all_metrics(contract.task, target[scored], Output.of(pipeline[1:], known[scored]))
 
     def measure_sibling(sibling: Pipeline) -> float:
-        return gate.value(truth, Output.of(_fit(sibling, known, target), held_out))
+        return gate.value(truth, Output.of(_fit(sibling, known, target, weights), held_out))
 
     # what is fitted once more, only to be measured, keeps the cores busy that the winner leaves
     with fitting_here(), ThreadPoolExecutor(len(os.sched_getaffinity(0)), "measure", sum_in_order) as pool:
-        winner = pool.submit(_fit, pipeline[1:], known, target)
+        winner = pool.submit(_fit, pipeline[1:], known, target, weights)
         luck = [pool.submit(measure_sibling, sibling) for sibling in siblings]
-        curve = pool.submit(_learning_curve, Bench.of(train, usecase, seed=seed), candidate, found.best)
+        curve = pool.submit(_learning_curve, bench, candidate, best)
         _fit(dummy, train, target)
         winner.result()
         fitted = clock()
@@ -199,17 +221,19 @@ def train_model(
         dummy=dummy,
         algorithm=candidate.name,
         estimator=candidate.estimator,
-        parameters=found.best.parameters,
+        parameters=best.parameters,
         seed=seed,
         metric=metric.name,
         scores=Scores(
             train=on_train,
-            validation={metric.name: found.best.mean_validation},
+            validation={metric.name: best.mean_validation},
             holdout=on_holdout,
             dummy_holdout=all_metrics(contract.task, truth, Output.of(dummy, holdout)),
             overfitting_gap=lost[1] - lost[0] if np.isfinite(lost).all() else 0.0,
             learning_curve=learning_curve,
             seed_deviation=_seed_deviation(scores),
+            weighting=weighting,
+            weightings=weightings,
         ),
         trials=found.trials,
         importance=importance,
@@ -223,7 +247,12 @@ def train_model(
 
 
 def fit_winner(
-    train: pd.DataFrame, usecase: UseCase, candidate: Candidate, parameters: Mapping[str, Any], seed: int
+    train: pd.DataFrame,
+    usecase: UseCase,
+    candidate: Candidate,
+    parameters: Mapping[str, Any],
+    seed: int,
+    weighting: Weighting = "everything",
 ) -> Pipeline:
     """Fit a candidate with all of its parameters given, fixed and searched, on the training rows.
 
@@ -234,7 +263,54 @@ def fit_winner(
     """
     pipeline = build_pipeline(usecase, candidate, parameters, seed, threads=-1)
     with fitting_here():
-        return _fit(pipeline, train, target_values(train, usecase.contract))
+        known = pipeline[0].fit(train).transform(train)
+        weights = training_weights(train, usecase, weighting)
+        _fit(pipeline[1:], known, target_values(train, usecase.contract), weights)
+    return pipeline
+
+
+def _chosen(bench: Bench, found: SearchResult) -> tuple[Trial, Weighting, Mapping[str, float]]:
+    """Return the winner, which rows count for it, and the score of each weighting it was chosen from.
+
+    Each algorithm's best parameters are fitted with each weighting on the newest fold: what is useless with all rows
+    may be the best with the right ones.
+    """
+    policy, metric = bench.usecase.training.rows, search_metric(bench.usecase)
+    if policy.choices == ("everything",):
+        return found.best, "everything", {}
+    plan = planned_trials(bench.usecase, seed=bench.seed)
+    with_all = "everything" in policy.choices
+    scores = {"everything": found.best.validation[0]} if with_all else {}
+    winners, notes = {"everything": found.best}, []
+    with fitting_here():
+        for weighting, trial in itertools.product(policy.choices, _best_of_each(found, metric)):
+            if weighting == "everything":
+                continue
+            job = Job(replace(trial, validation=(), train=()), *plan[trial.number], 0)
+            met = bench.meet(job, weighting)
+            if not met.validation:
+                notes.append(f"{trial.candidate}, {weighting}: {met.note}")
+            elif weighting not in scores or metric.loss(met.validation[0]) < metric.loss(scores[weighting]):
+                scores[weighting], winners[weighting] = met.validation[0], trial
+    if not scores:
+        raise TrainingError(
+            "no candidate can be fitted on the rows that shall count",
+            subject=bench.usecase.name,
+            expected="one of training.rows.choices that one of them can be fitted with",
+            got="; ".join(notes),
+            remedy="Add everything or window to the choices, or name candidates that take weights.",
+        )
+    best = min((item for item in policy.choices if item in scores), key=lambda item: metric.loss(scores[item]))
+    return winners[best], best, scores
+
+
+def _best_of_each(found: SearchResult, metric: Metric) -> list[Trial]:
+    """Return the best trial of each algorithm but the dummy."""
+    best: dict[str, Trial] = {}
+    for trial in sorted(found.trials, key=lambda item: (-len(item.validation), metric.loss(item.mean_validation))):
+        if trial.validation and trial.number:
+            best.setdefault(trial.candidate, trial)
+    return list(best.values())
 
 
 def _learning_curve(bench: Bench, candidate: Candidate, best: Trial) -> tuple[tuple[int, float, float], ...]:
@@ -267,10 +343,10 @@ def golden_rows(frame: pd.DataFrame, usecase: UseCase) -> pd.DataFrame:
     ].reset_index(drop=True)
 
 
-def _fit(pipeline: Pipeline, train: Any, target: Any) -> Pipeline:
+def _fit(pipeline: Pipeline, train: Any, target: Any, weights: Array | None = None) -> Pipeline:
     """Fit within `fitting_here`, which keeps the warnings that the search has noted."""
     try:
-        pipeline.fit(train, target)
+        fit_weighted(pipeline, train, target, weights)
     except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
         raise TrainingError("the winner cannot be fitted on all training rows", got=str(error)[:200]) from None
     estimator = pipeline[-1]
