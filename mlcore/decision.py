@@ -16,6 +16,8 @@ Action = Literal["retrain", "fix_data", "watch", "nothing", "wait"]
 #: What holds back a retraining that is wanted.
 Limit = Literal["already running", "cool-down", "budget spent"]
 HARM: Final = ("harmful_shift", "concept_change")
+#: Fewer rows are no distribution: a range cut off or a late clock can hide in them, and looks like harm.
+RULES_FAULTS_OUT: Final = 48
 #: Causes in which the world, not the data, has moved.
 DRIFT: Final = (*HARM, "estimated_harm", "harmless_shift")
 
@@ -159,7 +161,10 @@ def _about_dataset(subject: DatasetSubject, history: History, policy: Retraining
 
 def _about_window(subject: WindowSubject, history: History, policy: RetrainingPolicy) -> Decision:
     diagnosis = subject.diagnosis
-    causes = (diagnosis.cause, *history.earlier_causes)[: policy.of_last_windows]
+    # what cannot be told from a fault in one small window is believed when the next one says it again
+    small = diagnosis.evidence.get("rows", RULES_FAULTS_OUT) < RULES_FAULTS_OUT
+    wanted, of_last = max(2 * small, policy.harmed_windows), max(2 * small, policy.of_last_windows)
+    causes = (diagnosis.cause, *history.earlier_causes)[:of_last]
     harmed = sum(cause in HARM for cause in causes)
     evidence = {
         "cause": diagnosis.cause,
@@ -182,11 +187,12 @@ def _about_window(subject: WindowSubject, history: History, policy: RetrainingPo
         return _about_harmless(subject, policy, evidence)
     if diagnosis.cause in ("season", "healthy"):
         return Decision("nothing", f"Nothing to do. {diagnosis.sentence}", "An error that grows.", evidence)
-    if harmed < policy.harmed_windows:
+    if harmed < wanted:
+        why = f", since a data fault cannot be ruled out in fewer than {RULES_FAULTS_OUT} rows" if small else ""
         return Decision(
             "watch",
-            f"{harmed} harmed window is not enough, {policy.harmed_windows} of the last {policy.of_last_windows} are "
-            f"asked for. {diagnosis.sentence}",
+            f"{harmed} harmed window is not enough, {wanted} of the last {of_last} are asked for{why}. "
+            f"{diagnosis.sentence}",
             "Another harmed window.",
             evidence,
         )

@@ -213,7 +213,15 @@ def examine(
     policy = usecase.monitoring.performance
     performance = realised(truth, told, len(rows), metric, model.reference, policy)
     diagnosis = diagnose(
-        contract, model.baseline, rows, quality, drift, performance, recent=recent, minimum_rows=rule.minimum_rows
+        contract,
+        model.baseline,
+        rows,
+        quality,
+        drift,
+        # as when it serves: a cadence that does not ask for performance decides without it
+        performance if "performance" in rule.checks else None,
+        recent=recent,
+        minimum_rows=rule.minimum_rows,
     )
     everything = realised(truth, told, len(truth), metric, model.reference, policy)
     return Seen(

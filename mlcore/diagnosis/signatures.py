@@ -40,8 +40,8 @@ _LEAST_FOR_PILE: Final = 200
 _BEYOND_PILE: Final = 3.0
 #: A number that stands for no value lies this far from the others, in standard deviations of the baseline.
 _GAP: Final = 1.5
-#: In a long window this far is enough, where no training row had the number and the others lie close together.
-_GAP_LONG: Final = 0.75
+#: In a long window this far is enough, where hardly a training row had the number and the others lie close together.
+_GAP_LONG, _HARDLY = 0.75, 0.02
 #: While a sensor is stuck for nearly as long as ever, and as many rows, less movement of the others contradicts it.
 _MOVES_LONG, _NEARLY_LONGEST, _LONG_RUN = 3.0, 0.6, 10
 #: A pile at the edge of the range is believed from so many rows on, and when so many times as high as in training.
@@ -134,7 +134,7 @@ def piled(
         rest = present[~at_edge]
         gap = float(np.abs(rest - edge).min())
         far = gap > max(_GAP * before.deviation, 3 * _step(rest)) and before_share < 0.01
-        if far or (len(present) >= _LEAST_FOR_PILE and _stands_alone(before, rest, edge, gap)):
+        if far or (len(present) >= _LEAST_FOR_PILE and before_share < _HARDLY and _stands_alone(before, rest, gap)):
             return f"{column.name} is {edge:g} in {share:.0%} of the rows, far from the others: it stands for no value"
         if len(present) < _LEAST_FOR_PILE:
             if expected is None or not _cut(present, expected[0][there], expected[1], at_edge, sign):
@@ -151,11 +151,9 @@ def piled(
     return None
 
 
-def _stands_alone(before: NumericBaseline, rest: Numbers, edge: float, gap: float) -> bool:
-    """Whether a number that no training row reached lies further off than any two neighbours of the rest."""
-    values = before.values
-    beyond = edge < values[0] or edge > values[-1]
-    return bool(beyond and gap > max(_GAP_LONG * before.deviation, 3 * np.diff(np.unique(rest)).max(initial=0.0)))
+def _stands_alone(before: NumericBaseline, rest: Numbers, gap: float) -> bool:
+    """Whether a number lies further off than any two neighbours of the rest."""
+    return bool(gap > max(_GAP_LONG * before.deviation, 3 * np.diff(np.unique(rest)).max(initial=0.0)))
 
 
 def _cut(present: Numbers, expected: Numbers, usual: float, at_edge: Numbers, sign: int) -> bool:

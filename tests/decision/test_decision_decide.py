@@ -105,3 +105,16 @@ def test_laws(cause, earlier, ages, new_rows):
         assert sum(age < POLICY.budget_period for age in ages) < POLICY.budget
     if cause == "data_fault":
         assert decision.action == "fix_data"
+
+
+@pytest.mark.parametrize(
+    ("rows", "earlier", "action"),
+    [(24, (), "watch"), (24, ("healthy", "concept_change"), "watch"), (24, ("concept_change",), "retrain"),
+     (48, (), "retrain")],
+)  # fmt: skip
+def test_one_small_window_alone_does_not_retrain(rows, earlier, action):
+    """A fault can hide in few rows: harm is believed when the next window says it again."""
+    subject = WindowSubject(Diagnosis("concept_change", "Harmed.", (), {"rows": rows}), 1000)
+    decision = decide(subject, History(True, earlier), RetrainingPolicy(), NOW)
+    assert decision.action == action
+    assert ("cannot be ruled out" in decision.sentence) == (action == "watch")

@@ -73,6 +73,15 @@ def test_a_code_of_the_calendar_is_not_stuck(bikeshare, bikeshare_frame):
     assert diagnose(contract, known, day, checked, None, None).cause == "healthy"
 
 
+def test_a_number_that_stands_for_no_value_is_named_though_training_had_a_few(bikeshare, bikeshare_frame, winter):
+    """A zero in a quarter of a month's rows, far below the others; the source's own dead day had some, too."""
+    rows = bikeshare_frame[bikeshare_frame["recorded_at"].dt.month == 11].reset_index(drop=True)
+    assert 0 < np.mean(winter.numeric["humidity"].values == 0) < 0.02
+    rows.loc[np.random.default_rng(0).random(len(rows)) < 0.25, "humidity"] = 0
+    found = _diagnose_day(bikeshare, winter, rows)
+    assert [item.sentence for item in found.features if "stands for no value" in item.sentence]
+
+
 def test_ordinary_days_are_no_faults(bikeshare, bikeshare_frame, winter):
     """Every day from May to December, seen from a model that knows winter and spring only."""
     days = bikeshare_frame[bikeshare_frame["recorded_at"] >= "2011-05-01"]
