@@ -13,7 +13,12 @@ from mlcore.contract import Frozen
 class RetrainingPolicy(Frozen):
     """What `decide` obeys."""
 
-    harmed_windows: int = Field(default=1, ge=1, description="k: harmed windows that are needed.")
+    harmed_windows: int = Field(
+        default=1,
+        ge=1,
+        description="k: harmed windows that are needed; at least 2 where they have fewer than 48 rows, in which a data "
+        "fault cannot be ruled out.",
+    )
     of_last_windows: int = Field(default=1, ge=1, description="n: among how many of the last windows of the cadence.")
     cooldown: timedelta = Field(
         default=timedelta(hours=1), description="No second retraining within this time (wall clock)."
