@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _YOUNG: Final = timedelta(days=1)
 #: A search that was killed may be started again for so long.
 _SEARCH_KEPT: Final = timedelta(days=30)
+#: Nobody else writes to the ledger meanwhile; what is more waits for the next run.
+_AT_ONCE: Final = 20
 
 
 def collect(context: Context) -> list[str]:
@@ -31,27 +34,29 @@ def collect(context: Context) -> list[str]:
     Returns
     -------
     list of str
-        What was removed, in a sentence; nothing where nothing was.
+        What was removed, in a sentence, and what could not be; nothing where nothing was there.
     """
     now, done = context.now(), f"orphans:{context.name}"
     with context.ledger.read() as view:
         last = view.get(Bookmark, name=done)
     if last is not None and abs(now - last.at) < _YOUNG:
         return []
-    folders = [*_folders(f"{context.settings.models_root}/{context.name}", now - _YOUNG)]
-    folders += _folders(f"{context.settings.lake_root}/datasets/{context.name}", now - _YOUNG)
-    files = [*_files(context, now)]
+    try:
+        left = [*_left(context, now)]
+    except OSError as error:
+        return [f"what killed runs have left cannot be looked at: {_why(error)}"]
+    removed, stuck = [], []
     with context.ledger.transaction() as tx:
         # nobody gives a row to any of it meanwhile: that takes a transaction, too
         named = _named(tx, context.name)
-        removed = [path for _, path in folders if path.rpartition("/")[2] not in named]
-        removed += [str(path) for path in files if path.name not in named]
-        for system, path in folders:
-            if path in removed:
-                system.delete_dir(path)
-        for file in files:
-            if str(file) in removed:
-                shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
+        orphans = [item for item in left if item.name not in named]
+        for item in orphans[:_AT_ONCE]:
+            try:
+                item.remove()
+            except OSError as error:
+                stuck.append(f"{item.path} cannot be removed: {_why(error)}")
+            else:
+                removed.append(item.path)
         if removed:
             tx.audit(
                 usecase=context.name,
@@ -61,8 +66,40 @@ def collect(context: Context) -> list[str]:
                 at=now,
                 removed=sorted(removed),
             )
-        tx.put(Bookmark(done, now))
-    return [f"removed {len(removed)} things that killed runs had left"] if removed else []
+        if len(orphans) <= _AT_ONCE:
+            tx.put(Bookmark(done, now))
+    return [*([f"removed {len(removed)} things that killed runs had left"] if removed else []), *stuck]
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """Something that may be an orphan: a folder of a store, or a file or folder on the disk."""
+
+    path: str
+    system: fs.FileSystem | None = None
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+    def remove(self) -> None:
+        if self.system is not None:
+            self.system.delete_dir(self.path)
+        elif Path(self.path).is_dir():
+            shutil.rmtree(self.path)
+        else:
+            Path(self.path).unlink(missing_ok=True)
+
+
+def _left(context: Context, now: datetime) -> Iterator[_Left]:
+    """Yield everything that is old enough, whether it has a row or not."""
+    yield from _folders(f"{context.settings.models_root}/{context.name}", now - _YOUNG)
+    yield from _folders(f"{context.settings.lake_root}/datasets/{context.name}", now - _YOUNG)
+    yield from _files(context, now)
+
+
+def _why(error: OSError) -> str:
+    return error.strerror or (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _named(view: View, usecase: str) -> set[str]:
@@ -73,7 +110,7 @@ def _named(view: View, usecase: str) -> set[str]:
     return {uri.rstrip("/").rpartition("/")[2] for uri in uris} | set(pages)
 
 
-def _folders(root: str, before: datetime) -> Iterator[tuple[fs.FileSystem, str]]:
+def _folders(root: str, before: datetime) -> Iterator[_Left]:
     """Yield the folders right below `root` in which nothing was written since `before`."""
     from pyarrow import fs
 
@@ -84,10 +121,10 @@ def _folders(root: str, before: datetime) -> Iterator[tuple[fs.FileSystem, str]]
         # an object store has no folders with a time of their own
         if info.mtime is not None and (inside or info.type == fs.FileType.Directory):
             newest[name] = max(newest.get(name, info.mtime), info.mtime)
-    return ((system, f"{top}/{name}") for name, at in newest.items() if at < before)
+    return (_Left(f"{top}/{name}", system) for name, at in newest.items() if at < before)
 
 
-def _files(context: Context, now: datetime) -> Iterator[Path]:
+def _files(context: Context, now: datetime) -> Iterator[_Left]:
     """Yield files and folders on this machine's disk that are half-written, or a page, and old."""
     artifacts, name = context.settings.artifacts_root, context.name
     for kept, folder, pattern in (
@@ -103,4 +140,4 @@ def _files(context: Context, now: datetime) -> Iterator[Path]:
             except FileNotFoundError:
                 continue  # somebody has just finished it
             if written < now - kept:
-                yield path
+                yield _Left(str(path))

@@ -45,13 +45,12 @@ async def maintain(usecase: str = "", flush: bool = False) -> list[str]:
 def _maintain(context: Context, flush: bool) -> list[str]:
     done = _collect(context, flush)
     done += _forget(context)
-    done += _orphans.collect(context)
     done += _see_to_approvals(context)
     with contextlib.suppress(ServerError):  # a server that is away is why the outbox is there; tried again next time
         done += [f"{item.action}: {item.sentence}" for item in _causes.claim_all(context, None)]
     done += _pending.wake(context)
     context.announce()
-    return done
+    return done + _orphans.collect(context)
 
 
 def _collect(context: Context, flush: bool) -> list[str]:

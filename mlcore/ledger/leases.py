@@ -91,7 +91,8 @@ def is_held(lease: Lease | None, now: datetime) -> bool:
 
 def _same(tx: Transaction, lease: Lease) -> Lease:
     current = tx.get(Lease, name=lease.name)
-    if current is None or current.token != lease.token:
+    # one that was given up keeps its token until somebody takes it, and has no holder
+    if current is None or (current.token, current.holder) != (lease.token, lease.holder):
         raise _lost(lease, f"taken by {current.holder or 'nobody'}" if current else "gone")
     return current
 

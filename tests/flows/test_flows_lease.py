@@ -41,6 +41,9 @@ def test_a_dead_run_holds_nothing(ledger, churn, tmp_path, state):
         _context(ledger, churn, tmp_path, httpx.Response(200, json={"state": {"type": state}})), NAME
     )
     assert not _is_held(ledger)
+    with pytest.raises(LeaseLostError):
+        leases.renew(ledger, lease, datetime.now(UTC), 60)  # a heartbeat does not bring it back to life
+    assert not _is_held(ledger)
     leases.acquire(ledger, NAME, "flow-run:me", datetime.now(UTC), 60)
     with pytest.raises(LeaseLostError), ledger.transaction() as tx:
         leases.require(tx, lease, datetime.now(UTC))

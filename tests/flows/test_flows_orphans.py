@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -108,6 +109,54 @@ def test_what_is_young_is_left_alone(ledger, churn, tmp_path):
     assert _orphans.collect(context) == []
     assert young.exists()
     assert old.exists()
+
+
+def test_what_cannot_be_removed_is_told_and_the_rest_goes(ledger, churn, tmp_path, monkeypatch):
+    """One stuck file keeps nothing else from going, on the record, nor `maintain` from its work."""
+    context = _context(ledger, churn, tmp_path)
+    models = context.settings.artifacts_root / "models" / "churn"
+    gone = [_file(models / name / "model.skops").parent for name in ("a", "b")]
+    stuck = _file(context.settings.spool / "churn" / "1.new")
+    unlink = Path.unlink
+
+    def refusing(path: Path, **arguments: bool) -> None:
+        if path == stuck:
+            raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+        unlink(path, **arguments)
+
+    monkeypatch.setattr(Path, "unlink", refusing)
+    told = _orphans.collect(context)
+    assert told == [
+        "removed 2 things that killed runs had left",
+        f"{stuck} cannot be removed: Operation not permitted",
+    ]
+    assert not any(path.exists() for path in gone)
+    with ledger.read() as view:
+        assert len(view.first(AuditEntry, action="orphans.collected").facts["removed"]) == 2
+    assert _orphans.collect(context) == []
+
+
+def test_many_are_removed_a_few_at_a_time(ledger, churn, tmp_path):
+    """The ledger is not held for long; the next run goes on."""
+    context = _context(ledger, churn, tmp_path)
+    for number in range(25):
+        _file(context.settings.artifacts_root / "models" / "churn" / str(number) / "model.skops")
+    assert _orphans.collect(context) == ["removed 20 things that killed runs had left"]
+    assert _orphans.collect(context) == ["removed 5 things that killed runs had left"]
+    assert _orphans.collect(context) == []
+
+
+def test_a_store_that_does_not_answer_is_told(ledger, churn, tmp_path, monkeypatch):
+    """And looked at the next time."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    (told,) = _orphans.collect(_context(ledger, churn, tmp_path, artifacts="s3://models/store"))
+    assert told.startswith("what killed runs have left cannot be looked at: ")
+    with ledger.read() as view:
+        assert view.get(Bookmark, name="orphans:churn") is None
 
 
 def test_a_clock_set_back_does_not_keep_it_from_looking(ledger, churn, tmp_path):
