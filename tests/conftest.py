@@ -22,6 +22,12 @@ os.environ.setdefault("PREFECT_API_URL", "http://127.0.0.1:9/api")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take minutes, so that none of them is left for the end."""
+    long = {"journeys": 0, "faults": 1}
+    items.sort(key=lambda item: long.get(item.path.parent.name, 2))
+
+
 @pytest.fixture(scope="session")
 def bikeshare() -> UseCase:
     """The quickstart use case."""
