@@ -22,7 +22,7 @@ demo: $(VENV)/.installed ## the whole loop on usecases/bikeshare (KEEP=1 leaves 
 	$(BIN)/mlops demo $(if $(KEEP),--keep) $(if $(ASK),--ask)
 
 test: $(VENV)/.installed ## the whole test suite
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -q $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q $(ARGS)
 
 up: $(VENV)/.installed ## server, worker, service host and deployments for your own work, until Ctrl-C
 	$(BIN)/mlops up
