@@ -69,6 +69,8 @@ def bucket() -> Iterator[str]:
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
         patch.setenv("AWS_REGION", "us-east-1")
         patch.setenv("AWS_ALLOW_HTTP", "true")
+        # servers of one process share what they hold: an earlier module's objects go first
+        assert httpx.post(f"{url}/moto-api/reset").is_success
         assert httpx.put(f"{url}/models").is_success
         yield url
     server.stop()
