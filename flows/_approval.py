@@ -218,9 +218,7 @@ def close_all_over(tx: Transaction, usecase: str, now: datetime) -> list[Approva
 def _close_if_overtaken(tx: Transaction, approval: Approval, now: datetime) -> Approval:
     """Have a model compared again that was agreed to, but against a champion that is none any more."""
     champion = registry.alias(tx, approval.usecase, "champion")
-    newest = tx.first(
-        Evaluation, order_by="-created_at", usecase=approval.usecase, model_version=approval.model_version
-    )
+    newest = registry.newest_evaluation(tx, approval.usecase, approval.model_version)
     if (
         champion is None
         or newest is None

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from mlcore.errors import os_reason
 from mlcore.ledger.records import Bookmark, DatasetVersion, Evaluation, ModelVersion
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def collect(context: Context) -> list[str]:
     try:
         left = [*_left(context, now)]
     except OSError as error:
-        return [f"what killed runs have left cannot be looked at: {_why(error)}"]
+        return [f"what killed runs have left cannot be looked at: {os_reason(error)}"]
     removed, stuck = [], []
     with context.ledger.transaction() as tx:
         # nobody gives a row to any of it meanwhile: that takes a transaction, too
@@ -54,7 +55,7 @@ def collect(context: Context) -> list[str]:
             try:
                 item.remove()
             except OSError as error:
-                stuck.append(f"{item.path} cannot be removed: {_why(error)}")
+                stuck.append(f"{item.path} cannot be removed: {os_reason(error)}")
             else:
                 removed.append(item.path)
         if removed:
@@ -96,10 +97,6 @@ def _left(context: Context, now: datetime) -> Iterator[_Left]:
     yield from _folders(f"{context.settings.models_root}/{context.name}", now - _YOUNG)
     yield from _folders(f"{context.settings.lake_root}/datasets/{context.name}", now - _YOUNG)
     yield from _files(context, now)
-
-
-def _why(error: OSError) -> str:
-    return error.strerror or (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _named(view: View, usecase: str) -> set[str]:

@@ -150,9 +150,7 @@ def _unfinished_release(view: View, context: Context, event: Callable[..., Event
 
 
 def _was_judged_again(view: View, evaluation: Evaluation) -> bool:
-    newest = view.first(
-        Evaluation, order_by="-created_at", usecase=evaluation.usecase, model_version=evaluation.model_version
-    )
+    newest = registry.newest_evaluation(view, evaluation.usecase, evaluation.model_version)
     return newest is not None and newest.id != evaluation.id
 
 

@@ -65,7 +65,7 @@ def _evaluation(tx: Transaction, context: Context, model_version: int | None) ->
             got=f"the verdict {evaluation.verdict!r}" if evaluation else "no evaluation",
             remedy="Run validate/default first and read its artifact.",
         )
-    newest = tx.first(Evaluation, order_by="-created_at", usecase=context.name, model_version=evaluation.model_version)
+    newest = registry.newest_evaluation(tx, context.name, evaluation.model_version)
     if newest is not None and newest.verdict != "promote":
         raise RegistryError(
             "this model may not be promoted any more",

@@ -14,7 +14,7 @@ from flows._server import ReceivedEvent
 from flows.quality import find_dataset
 from flows.train import train
 from flows.validate import validate
-from mlcore import events
+from mlcore import events, registry
 from mlcore.errors import LeaseHeldError, MLOpsError, TrainingError
 from mlcore.failpoints import failpoint
 from mlcore.ledger import leases
@@ -22,7 +22,6 @@ from mlcore.ledger.records import (
     DatasetVersion,
     DecisionRecord,
     DiagnosisRecord,
-    Evaluation,
     Lease,
     ModelVersion,
     Retraining,
@@ -132,7 +131,7 @@ def _trained(context: Context, retraining: Retraining) -> int | None:
 def _judged(context: Context, version: int) -> str | None:
     """Return the verdict that a run which died since has left on `version`."""
     with context.ledger.read() as view:
-        evaluation = view.first(Evaluation, order_by="-created_at", usecase=context.name, model_version=version)
+        evaluation = registry.newest_evaluation(view, context.name, version)
     return evaluation.verdict if evaluation is not None else None
 
 

@@ -163,7 +163,8 @@ def _about_window(subject: WindowSubject, history: History, policy: RetrainingPo
     diagnosis = subject.diagnosis
     # what cannot be told from a fault in one small window is believed when the next one says it again
     small = diagnosis.evidence.get("rows", RULES_FAULTS_OUT) < RULES_FAULTS_OUT
-    wanted, of_last = max(2 * small, policy.harmed_windows), max(2 * small, policy.of_last_windows)
+    least = 2 if small else 1
+    wanted, of_last = max(least, policy.harmed_windows), max(least, policy.of_last_windows)
     causes = (diagnosis.cause, *history.earlier_causes)[:of_last]
     harmed = sum(cause in HARM for cause in causes)
     evidence = {

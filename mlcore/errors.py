@@ -154,3 +154,14 @@ class StorageError(MLOpsError):
 
 class SettingsError(MLOpsError):
     """A setting is missing or cannot work on this machine."""
+
+
+def os_reason(error: OSError) -> str:
+    """Return what an operating system or an object store said, in a line: stores have no error numbers.
+
+    Examples
+    --------
+    >>> [os_reason(error) for error in (PermissionError(13, "Permission denied"), OSError("busy\\nagain"), OSError())]
+    ['Permission denied', 'busy', 'OSError']
+    """
+    return error.strerror or (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -10,7 +10,7 @@ from mlcore import events
 from mlcore.errors import RegistryError, StalePromotionError
 from mlcore.events import Event
 from mlcore.failpoints import failpoint
-from mlcore.ledger.records import Alias, AliasChange, AuditEntry, ModelVersion
+from mlcore.ledger.records import Alias, AliasChange, AuditEntry, Evaluation, ModelVersion
 
 if TYPE_CHECKING:
     from mlcore.ledger.store import Transaction, View
@@ -49,6 +49,11 @@ def starter(view: View, model: ModelVersion) -> str:
     subject = f"{model.usecase}/model/{model.version}"
     entry = view.first(AuditEntry, usecase=model.usecase, action="model.registered", subject=subject)
     return str(entry.facts.get("started_by", "")) if entry is not None else ""
+
+
+def newest_evaluation(view: View, usecase: str, version: int) -> Evaluation | None:
+    """Return the last judgement of `version`, whatever its verdict; None where it was never judged."""
+    return view.first(Evaluation, order_by="-created_at", usecase=usecase, model_version=version)
 
 
 def alias(view: View, usecase: str, name: str) -> Alias | None:

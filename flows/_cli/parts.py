@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +16,11 @@ _PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 60.0
 #: Who ran for so many seconds has ended by an accident, not because it cannot run.
 _SOUND_SECONDS: Final = 60.0
+
+
+def end_of(log: Path) -> str:
+    """Return the end of a log, for an error to show; nothing where there is none."""
+    return log.read_text(errors="replace")[-600:].strip() if log.exists() else ""
 
 
 @dataclass
@@ -39,7 +44,7 @@ class Part:
     _process: subprocess.Popen[bytes] | None = None
     _began: float = 0.0
     _early_ends: int = 0
-    _due: float | None = field(default=None)
+    _due: float | None = None
 
     @property
     def pid(self) -> int | None:
@@ -54,7 +59,7 @@ class Part:
     @property
     def last_words(self) -> str:
         """The end of its log."""
-        return self.log.read_text(errors="replace")[-600:].strip() if self.log.exists() else ""
+        return end_of(self.log)
 
     def start(self) -> None:
         """Start it."""

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from flows._cli.apply import POOL, PROJECT
-from flows._cli.parts import Part
+from flows._cli.parts import Part, end_of
 from flows._cli.processes import port_is_free, stop_leftovers
 from flows._server import Server
 from mlcore.errors import ServerError, SettingsError
@@ -215,6 +215,6 @@ class Stack:
             raise ServerError(
                 "the deployments could not be applied",
                 subject=str(log),
-                got=log.read_text(errors="replace")[-600:].strip(),
+                got=end_of(log),
                 remedy="The log says why; `mlops lint` checks prefect.yaml.",
             )

@@ -6,9 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
-from mlcore.data.stamps import format_of, joined, parse
+from mlcore.data.stamps import format_of, joined, parse, steps_back
 from mlcore.errors import IngestError
 
 if TYPE_CHECKING:
@@ -111,7 +109,7 @@ def find_clock(
         if name != target and frame[name].dtype.kind == "M" and frame[name].notna().mean() >= _LEAST_PRESENT
     ]
     if stamps:
-        name = min(stamps, key=lambda name: _unsorted(frame[name]))
+        name = min(stamps, key=lambda name: steps_back(frame[name]))
         return next(_completed(frame, written, name, target), None) or Clock(name, frame[name], formats.get(name, ""))
     for name in frame.columns:
         if name != target and name in _EPOCH_NAMES and (clock := _alone(frame, formats, name)) is not None:
@@ -186,12 +184,6 @@ def _of_parts(frame: pd.DataFrame, written: pd.DataFrame, parts: Sequence[str]) 
         name = next(name for name in _NAMES if name not in frame or name in parts)
         return Clock(name, times, way or "", tuple(parts))
     return None
-
-
-def _unsorted(times: pd.Series) -> float:
-    """Return the share of rows that step back in time."""
-    steps = np.diff(times.dropna().to_numpy(dtype="datetime64[us]").astype(np.int64))
-    return float((steps < 0).mean()) if len(steps) else 0.0
 
 
 def _utc(values: pd.Series) -> pd.Series:

@@ -58,7 +58,7 @@ class DatasetStore:
         # a table of its own: two writers of one table could each see their rows joined with the other's
         uri = f"{self.root}/datasets/{usecase}/{digest.removeprefix('sha256:')[:32]}"
         stored = StoredTable(uri, 0, digest, table.num_rows)
-        if self._open(uri, 0) is not None:
+        if self.holds(uri, 0):
             return stored
         if "://" not in uri:
             Path(uri).mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ class DatasetStore:
                 uri, table, mode="error", commit_properties=CommitProperties(custom_metadata={_DIGEST: digest})
             )
         except (DeltaError, OSError) as error:
-            if self._open(uri, 0) is not None:
+            if self.holds(uri, 0):
                 return stored  # another process stored the same content first
             raise DatasetError(
                 "the dataset cannot be stored", subject=uri, got=str(error)[:200], remedy="Check space and permissions."

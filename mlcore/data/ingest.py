@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
+import io
 import re
 import unicodedata
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
 from mlcore.data.stamps import EPOCH_UNITS, joined, parse
-from mlcore.errors import ContractError, IngestError
+from mlcore.errors import ContractError, IngestError, os_reason
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from mlcore.contract import Column, DataContract
 
 _EXAMPLES: Final = 5
+_PIECE: Final = 1 << 20
 _LARGEST_EXACT: Final = 2.0**53
 _TRUE: Final = frozenset({"true", "1", "1.0", "yes", "y", "t"})
 _FALSE: Final = frozenset({"false", "0", "0.0", "no", "n", "f"})
@@ -164,7 +167,7 @@ def _read_bytes(uri: str) -> bytes:
             "the file cannot be opened",
             subject=uri,
             expected="a readable file",
-            got=error.strerror or str(error).splitlines()[0][:200],
+            got=os_reason(error),
             remedy="Check the path, as the worker sees it.",
         ) from None
 
@@ -190,8 +193,12 @@ def _read_csv(data: bytes) -> pa.Table:
 
 def _encoding(data: bytes) -> str:
     """Return the encoding of a file: what is no UTF-8 was written by an older office program."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        data.decode("utf-8")
+        # piece by piece: as one text a large file would be in memory twice
+        for start in range(0, len(data), _PIECE):
+            decoder.decode(data[start : start + _PIECE])
+        decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         return "cp1252"
     return "utf-8"
@@ -201,7 +208,7 @@ def _parsing(data: bytes) -> Any:
     """Return how the cells are separated: by what is most frequent in the header."""
     from pyarrow import csv
 
-    header = data.partition(b"\n")[0]
+    header = io.BytesIO(data).readline()
     return csv.ParseOptions(delimiter=max(",;\t", key=lambda sign: header.count(sign.encode())))
 
 

@@ -74,9 +74,14 @@ def format_of(present: pd.Series) -> str | None:
             continue
         if not written:
             return ""
-        steps = np.diff(times.to_numpy(dtype="datetime64[us]").astype(np.int64))
-        found.append((float((steps < 0).mean()) if len(steps) else 0.0, times.max() - times.min(), written))
+        found.append((steps_back(times), times.max() - times.min(), written))
     return min(found)[2] if found else None
+
+
+def steps_back(times: pd.Series) -> float:
+    """Return the share of rows that are earlier than the row before; missing times are passed over."""
+    steps = np.diff(times.dropna().to_numpy(dtype="datetime64[us]").astype(np.int64))
+    return float((steps < 0).mean()) if len(steps) else 0.0
 
 
 def joined(parts: Sequence[pa.Array | pa.ChunkedArray]) -> pa.Array | pa.ChunkedArray:

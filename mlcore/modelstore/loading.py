@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mlcore.canonical import digest_bytes
-from mlcore.errors import ModelFileError, UseCaseError
+from mlcore.errors import ModelFileError, UseCaseError, os_reason
 from mlcore.modelstore.bundle import (
     BASELINE,
     DUMMY,
@@ -147,8 +147,7 @@ def _read(place: Place, name: str) -> bytes:
     try:
         return place.read(name)
     except OSError as error:
-        got = error.strerror or (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise _refused(place.where(name), "a readable file", got) from None
+        raise _refused(place.where(name), "a readable file", os_reason(error)) from None
 
 
 def _checked(place: Place, name: str, expected: str | None) -> bytes:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import unquote, urlparse
 
-from mlcore.errors import ModelFileError
+from mlcore.errors import ModelFileError, os_reason
 from mlcore.failpoints import failpoint
 from mlcore.modelstore.bundle import MANIFEST
 
@@ -235,8 +235,7 @@ def _listed(place: Place) -> set[str]:
 
 
 def _unwritten(subject: str, error: OSError) -> ModelFileError:
-    got = error.strerror or (str(error).splitlines() or [type(error).__name__])[0][:200]
-    return ModelFileError("a model cannot be written", subject=subject, got=got, remedy=_REMEDY)
+    return ModelFileError("a model cannot be written", subject=subject, got=os_reason(error), remedy=_REMEDY)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -73,10 +73,10 @@ class Bench:
         model = build_pipeline(self.usecase, job.candidate, job.parameters, self.seed)[1:]
         target, metric = self.target, search_metric(self.usecase)
         fitted_on, held_out = self._matrices(job.fold)
-        scored = slice(None, None, max(1, len(fold.train) // TRAIN_SCORE_ROWS))
+        scored = score_sample(len(fold.train))
         with _warnings() as told:
             try:
-                weights = training_weights(self.frame.iloc[fold.train], self.usecase, weighting)
+                weights = training_weights(self.frame, self.usecase, weighting, fold.train)
                 if not takes_weights(model, weights):
                     raise ValueError("it takes no weights")
                 fit_weighted(model, fitted_on, target[fold.train], weights)
@@ -107,10 +107,17 @@ class Bench:
             return self._features[number]
 
 
-def training_weights(rows: pd.DataFrame, usecase: UseCase, weighting: Weighting) -> Array | None:
-    """Return how much each row counts; None where all count alike, or nothing tells when they were."""
+def score_sample(rows: int) -> slice:
+    """Return which of the rows that were fitted on are scored: evenly spread, up to twice `TRAIN_SCORE_ROWS`."""
+    return slice(None, None, max(1, rows // TRAIN_SCORE_ROWS))
+
+
+def training_weights(
+    frame: pd.DataFrame, usecase: UseCase, weighting: Weighting, rows: Array | slice = slice(None)
+) -> Array | None:
+    """Return how much each of `rows` counts; None where all count alike, or nothing tells when they were."""
     time = usecase.contract.time
-    return None if time is None else row_weights(weighting, rows[time.name], usecase.training.rows)
+    return None if time is None else row_weights(weighting, frame[time.name].iloc[rows], usecase.training.rows)
 
 
 #: Takes jobs one by one, whenever it can begin another, and yields their trials as they are done.

@@ -17,12 +17,12 @@ from mlcore.errors import TrainingError
 from mlcore.metrics import Metric, Output, all_metrics, metric_named
 from mlcore.policy.training import Candidate, Weighting
 from mlcore.training.fitting import (
-    TRAIN_SCORE_ROWS,
     Bench,
     Job,
     Runner,
     fitting_here,
     in_threads,
+    score_sample,
     search_metric,
     training_weights,
 )
@@ -195,7 +195,7 @@ def train_model(
     known, held_out = (pipeline[0].transform(rows) for rows in (train, holdout))
 
     def measure_known() -> Mapping[str, float]:
-        scored = slice(None, None, max(1, len(train) // TRAIN_SCORE_ROWS))
+        scored = score_sample(len(train))
         return all_metrics(contract.task, target[scored], Output.of(pipeline[1:], known[scored]))
 
     def measure_sibling(sibling: Pipeline) -> float:
@@ -279,13 +279,13 @@ def _chosen(bench: Bench, found: SearchResult) -> tuple[Trial, Weighting, Mappin
     if policy.choices == ("everything",):
         return found.best, "everything", {}
     plan = planned_trials(bench.usecase, seed=bench.seed)
-    with_all = "everything" in policy.choices
-    scores = {"everything": found.best.validation[0]} if with_all else {}
-    winners, notes = {"everything": found.best}, []
+    # with all rows everything was fitted before
+    scores: dict[str, float] = {"everything": found.best.validation[0]} if "everything" in policy.choices else {}
+    winners: dict[str, Trial] = {"everything": found.best}
+    notes = []
+    others = [weighting for weighting in policy.choices if weighting != "everything"]
     with fitting_here():
-        for weighting, trial in itertools.product(policy.choices, _best_of_each(found, metric)):
-            if weighting == "everything":
-                continue
+        for weighting, trial in itertools.product(others, _best_of_each(found, metric)):
             job = Job(replace(trial, validation=(), train=()), *plan[trial.number], 0)
             met = bench.meet(job, weighting)
             if not met.validation:
