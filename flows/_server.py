@@ -19,6 +19,7 @@ _PAGE = 50  # the server's own limit
 _UNACCEPTABLE = frozenset({400, 413, 422})  # what was sent is wrong; asking again changes nothing
 _NOT_ALLOWED = frozenset({401, 403})
 _ENDED = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
+_CANCELLED = frozenset({"CANCELLING", "CANCELLED"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,10 @@ class Server:
     def has_ended(self, run_id: str) -> bool:
         """Return whether a flow run is over, however it ended."""
         return (self.flow_run(run_id)["state"] or {}).get("type") in _ENDED
+
+    def was_cancelled(self, run_id: str) -> bool:
+        """Return whether somebody cancelled a flow run, and so wants no other to take its place."""
+        return (self.flow_run(run_id)["state"] or {}).get("type") in _CANCELLED
 
     def run_deployment(self, name: str, parameters: dict[str, Any]) -> dict[str, Any]:
         """Create a run of deployment `name` (``flow/deployment``) and return it."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+import httpx
 from prefect import get_run_logger
 
 from flows import _causes, _inbox, _lease, publish
@@ -15,7 +16,7 @@ from flows.quality import find_dataset
 from flows.train import train
 from flows.validate import validate
 from mlcore import events, registry
-from mlcore.errors import LeaseHeldError, MLOpsError, TrainingError
+from mlcore.errors import LeaseHeldError, LedgerError, MLOpsError, ServerError, StorageError, TrainingError
 from mlcore.failpoints import failpoint
 from mlcore.ledger import leases
 from mlcore.ledger.records import (
@@ -31,6 +32,12 @@ from mlcore.policy.approval import normal
 
 if TYPE_CHECKING:
     import pandas as pd
+
+#: What may pass by itself: a server that is away, a disk that is full, a ledger that is busy.
+_PASSING: Final = (OSError, httpx.HTTPError, ServerError, StorageError, LedgerError)
+
+#: How often a retraining is begun whose runs die; one that kills its process each time must not go on for ever.
+MOST_ATTEMPTS: Final = 5
 
 
 @stage("retrain")
@@ -78,9 +85,11 @@ async def _carry_out(context: Context, retraining: Retraining) -> str:
     """Run one requested retraining to its end, alone for this use case."""
     try:
         async with _lease.held(context, _causes.lease_name(context)) as lease:
-            retraining = _change(context, lease, retraining, state="running", flow_run_id=context.run_id)
-            # what stands if anything goes wrong; a run that is killed writes nothing, and maintain has it carried on
-            outcome: dict[str, object] = {"state": "failed", "error": "the run failed; its log says why"}
+            if why := await asyncio.to_thread(_why_not_again, context, retraining):
+                _change(context, lease, retraining, state="failed", error=why, finished_at=context.now())
+                return why
+            started = {"state": "running", "flow_run_id": context.run_id, "attempts": retraining.attempts + 1}
+            retraining = _change(context, lease, retraining, **started)
             try:
                 dataset = await asyncio.to_thread(_assemble, context, retraining)
                 failpoint("retraining.after-assembly")
@@ -92,17 +101,36 @@ async def _carry_out(context: Context, retraining: Retraining) -> str:
                     actor=_starter(context, retraining),
                 )
                 verdict = _judged(context, version) or await validate(usecase=context.name, model_version=version)
-                outcome = {"state": "done", "dataset_version": dataset.version, "model_version": version}
-            except MLOpsError as error:
-                outcome["error"] = str(error)
+            except _PASSING:
+                raise  # it says nothing about the data or the model: the next run carries the retraining on
+            except Exception as error:
+                why = str(error) if isinstance(error, MLOpsError) else "the run failed; its log says why"
+                _change(context, lease, retraining, state="failed", error=why, finished_at=context.now())
                 raise
-            finally:
-                _change(context, lease, retraining, finished_at=context.now(), **outcome)
+            # a run that is killed or told to stop, by whatever signal, comes to neither end: it is carried on as well
+            made = {"dataset_version": dataset.version, "model_version": version}
+            _change(context, lease, retraining, state="done", finished_at=context.now(), **made)
     except LeaseHeldError as error:
         # the run that holds it looks again for requested ones, and so does maintain
         get_run_logger().info("%s", error)
         return "A retraining of this use case is running already; this one waits its turn."
     return f"Version {version} was trained on dataset version {dataset.version}: {verdict}."
+
+
+def _why_not_again(context: Context, retraining: Retraining) -> str:
+    """Return why a retraining that an earlier run began and did not end is not begun again; empty if it is."""
+    if retraining.attempts >= MOST_ATTEMPTS:
+        return (
+            f"The retraining was begun {retraining.attempts} times and never came to an end; it is given up. The logs "
+            "of its runs say where they stopped. When that is mended, start it by hand."
+        )
+    if retraining.state != "running":
+        return ""
+    try:
+        cancelled = context.server.was_cancelled(retraining.flow_run_id)
+    except ServerError:
+        return ""  # the server does not know the run any more
+    return "A person cancelled the run; the retraining is not begun again." if cancelled else ""
 
 
 def _open(context: Context) -> list[Retraining]:

@@ -59,6 +59,7 @@ NAMES: Final = (
     "monitoring.before-save",
     "monitoring.after-record",
 )
+_TERM: Final = "TERM"
 _ERRORS: Final = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO}
 
 Hook = Callable[[str], None]
@@ -80,7 +81,8 @@ def watch(hook: Hook | None) -> None:
 def arm(order: str) -> None:
     """Do as ``name``, ``name:n`` or ``name:n:error`` says at the n-th passage of a failpoint; empty: nothing.
 
-    Without an error the process kills itself with SIGKILL; with ``ENOSPC`` or ``EIO`` an OSError is raised.
+    Without an error the process kills itself with SIGKILL; with ``TERM`` it sends itself SIGTERM, as who ends it in an
+    orderly way does; with ``ENOSPC`` or ``EIO`` an OSError is raised.
 
     Raises
     ------
@@ -91,14 +93,15 @@ def arm(order: str) -> None:
     number, _, error = rest.partition(":")
     if not order:
         return
-    if name not in NAMES or (number and (not number.isdecimal() or number == "0")) or (error and error not in _ERRORS):
+    known = error in ("", _TERM, *_ERRORS)
+    if name not in NAMES or (number and (not number.isdecimal() or number == "0")) or not known:
         raise SettingsError(
             "no such failpoint",
             subject=order,
-            expected="name[:passage[:ENOSPC|EIO]], a name of mlcore/failpoints.py",
+            expected="name[:passage[:TERM|ENOSPC|EIO]], a name of mlcore/failpoints.py",
             got=name,
         )
-    watch(_Fault(name, int(number or 1), _ERRORS.get(error)))
+    watch(_Fault(name, int(number or 1), error))
 
 
 @dataclass
@@ -107,14 +110,13 @@ class _Fault:
 
     name: str
     left: int
-    error: int | None
+    error: str
 
     def __call__(self, name: str) -> None:
         if name != self.name:
             return
         self.left -= 1
         if self.left == 0:
-            if self.error is None:
-                os.kill(os.getpid(), signal.SIGKILL)
-            else:
-                raise OSError(self.error, os.strerror(self.error), name)
+            if self.error in _ERRORS:
+                raise OSError(_ERRORS[self.error], os.strerror(_ERRORS[self.error]), name)
+            os.kill(os.getpid(), signal.SIGTERM if self.error == _TERM else signal.SIGKILL)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 #: The newest revision in `migrations/versions`, written here too so that opening a ledger need not import alembic.
-HEAD: Final = "0004"
+HEAD: Final = "0005"
 
 _RELEASED: Final = 1  # the schema version of release 0.1.0, which knew no revisions
 _MIGRATING: Final = 7041776  # the advisory lock of PostgreSQL under which tables are changed

@@ -223,6 +223,7 @@ class Retraining(Record):
     requested_at: datetime
     finished_at: datetime | None
     error: str
+    attempts: int = 0  # runs that began it
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import unquote, urlparse
 
-from mlcore.errors import ModelFileError, os_reason
+from mlcore.errors import ModelFileError, StorageError, os_reason
 from mlcore.failpoints import failpoint
 from mlcore.modelstore.bundle import MANIFEST
 
@@ -134,7 +134,7 @@ class LocalPlace:
 
         Raises
         ------
-        ModelFileError
+        StorageError
             If the disk takes no more.
         """
         place = self.folder
@@ -202,7 +202,7 @@ class RemotePlace:
 
         Raises
         ------
-        ModelFileError
+        StorageError
             If the store cannot be reached or refuses.
         """
         try:
@@ -234,8 +234,8 @@ def _listed(place: Place) -> set[str]:
         raise ModelFileError("a model file is refused", subject=place.where(MANIFEST), expected="a manifest") from None
 
 
-def _unwritten(subject: str, error: OSError) -> ModelFileError:
-    return ModelFileError("a model cannot be written", subject=subject, got=os_reason(error), remedy=_REMEDY)
+def _unwritten(subject: str, error: OSError) -> StorageError:
+    return StorageError("a model cannot be written", subject=subject, got=os_reason(error), remedy=_REMEDY)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -85,8 +85,9 @@ def save_model(
     Raises
     ------
     ModelFileError
-        If the fitted pipeline holds something that could not be loaded again under the fixed trust list, or the
-        folder cannot be written.
+        If the fitted pipeline holds something that could not be loaded again under the fixed trust list.
+    StorageError
+        If the folder cannot be written.
     """
     from zipfile import ZIP_DEFLATED
 

@@ -44,6 +44,8 @@ def _obey(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def _live(order: dict[str, Any], writing: int) -> None:
+    from prefect.utilities.engine import capture_sigterm
+
     from mlcore import failpoints
     from tests.faults import disk, world
 
@@ -60,7 +62,8 @@ def _live(order: dict[str, Any], writing: int) -> None:
         failpoints.arm(order["arm"]) if order.get("arm") else None
         with disk.breaking(order.get("write", 0), order.get("errno", 0), Path(order["home"])) as broke:
             try:
-                told["value"] = getattr(here, order["step"])(**order.get("arguments", {}))
+                with capture_sigterm():  # as around every flow run
+                    told["value"] = getattr(here, order["step"])(**order.get("arguments", {}))
             except Exception as error:  # noqa: BLE001 (whatever it is, the test judges it)
                 import traceback
 

@@ -61,3 +61,22 @@ def test_at_every_write(disk_nursery, states, state, step, number, most):
         shutil.rmtree(home)
     assert tried > 5
     print(f"{step}: {tried} writes")  # noqa: T201
+
+
+def test_while_a_model_is_made(disk_nursery, states):
+    """Ever fewer of a training's many writes succeed before the disk is full: one model comes of it, whichever fails."""
+    settle = {"asleep": [PACKAGE]}
+    new = disk_nursery.do("settle", disk_nursery.copy(states["published"], "making-new"), arguments=settle)
+    assert new["retrainings"] == [["dataset", "done"]]
+    write, tried = 1, 0
+    while True:
+        home = disk_nursery.copy(states["published"], f"making-{write}")
+        told = disk_nursery("wake", home, write=write, errno=errno.ENOSPC)
+        assert told["code"] == 0, told
+        if not told["broke"]:
+            break
+        assert disk_nursery.do("settle", home, arguments=settle) == new, (write, told)
+        shutil.rmtree(home)
+        write, tried = write * 2, tried + 1
+    assert tried > 5
+    print(f"retrain: {tried} of {write} writes")  # noqa: T201

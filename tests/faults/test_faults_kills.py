@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
+from flows.retrain import MOST_ATTEMPTS
 from mlcore import failpoints
 from mlcore.ledger import audit
-from mlcore.ledger.records import AuditEntry
+from mlcore.ledger.records import AuditEntry, Retraining
 from mlcore.ledger.store import Ledger
 from tests.faults.conftest import Nursery
 
@@ -81,7 +82,7 @@ def states(nursery: Nursery) -> dict[str, Path]:
 
 
 def _slug(name: str) -> str:
-    return name.replace(" ", "-")
+    return re.sub(r"[^\w.]+", "-", name)
 
 
 def _settled(nursery: Nursery, home: Path, scenario: Scenario) -> dict[str, Any]:
@@ -137,6 +138,51 @@ def test_killed_anywhere_the_state_is_old_or_new(nursery, states, scenario):
             assert after in (old, new), (name, number)
         shutil.rmtree(home)
     print(f"{scenario.name}: {len(passages)} kills, slowest recovery {slowest:.1f} s")  # noqa: T201
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        "retraining.after-assembly:1:TERM",
+        "model.before-rename:1:TERM",
+        "training.after-register:1:TERM",
+        "evaluation.before-save:1:TERM",
+        "retraining.after-assembly:1:EIO",
+        "model.before-file:1:ENOSPC",
+        "evaluation.before-save:1:ENOSPC",
+    ],
+)
+def test_a_retraining_that_is_stopped_or_meets_what_passes_is_carried_on(nursery, states, order):
+    """A worker that is shut down, or a disk that is full for a while, is no reason to give a retraining up."""
+    scenario = next(item for item in SCENARIOS if item.name == "retrain")
+    done = nursery.copy(states["published"], f"passing-{_slug(order)}-new")
+    nursery.do("wake", done)
+    home = nursery.copy(states["published"], f"passing-{_slug(order)}")
+    stopped = nursery("wake", home, arm=order)
+    assert stopped["code"] == (-15 if order.endswith("TERM") else 0), stopped
+    assert _retraining(home).state == "running"
+    assert _settled(nursery, home, scenario) == _settled(nursery, done, scenario)
+    assert (_retraining(home).state, _retraining(home).attempts) == ("done", 2)
+
+
+def test_a_retraining_that_kills_each_of_its_runs_is_given_up(nursery, states):
+    """Five runs die of it; the next one says so and begins no other."""
+    home = nursery.copy(states["published"], "deadly")
+    for begun in range(MOST_ATTEMPTS):
+        killed = nursery("wake" if begun == 0 else "resume", home, ahead=60 * begun, arm="model.before-file:1")
+        assert killed["code"] == -9, killed
+    assert _retraining(home).attempts == MOST_ATTEMPTS
+    found = nursery.do("settle", home, ahead=60 * MOST_ATTEMPTS, arguments={"asleep": [PACKAGE]})
+    assert (found["models"], found["retrainings"]) == ([], [["dataset", "failed"]])
+    assert "begun 5 times" in _retraining(home).error
+
+
+def _retraining(home: Path) -> Retraining:
+    ledger = Ledger.open(f"sqlite:///{home / 'ledger.db'}")
+    with ledger.read() as view:
+        (found,) = view.all(Retraining)
+    ledger.close()
+    return found
 
 
 @pytest.mark.parametrize("order", ["capture.after-append:1", "ledger.after-commit:1", "ledger.before-commit:2"])

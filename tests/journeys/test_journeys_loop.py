@@ -82,6 +82,18 @@ class Installation:
             time.sleep(0.3)
         pytest.fail(f"run {run_id} is not done in {seconds} s")
 
+    def processes(self, name: str) -> Iterator[tuple[psutil.Process, str]]:
+        """Yield the processes in which runs called `name` are at work, with the runs' ids."""
+        for process in psutil.process_iter():
+            try:
+                environment = process.environ()
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+            run_id = environment.get("PREFECT__FLOW_RUN_ID", "")
+            is_ours = run_id and environment.get("MLOPS_HOME") == str(self.stack.home.resolve())
+            if is_ours and self.stack.server.flow_run(run_id)["name"] == name:
+                yield process, run_id
+
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the command as a person would."""
         return subprocess.run(
@@ -227,16 +239,9 @@ def test_6_a_stage_can_be_started_by_hand_and_a_killed_one_is_carried_on(here, t
     churn_rows(2500, seed=0).to_csv(tmp_path / "more.csv", index=False)
     here.stack.server.run_deployment("publish-dataset/default", {"usecase": "churn", "uri": str(tmp_path / "more.csv")})
     here.until(lambda view: view.first(Retraining, usecase="churn", state="running"))
-    for process in psutil.process_iter():
-        try:
-            environment = process.environ()
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-        if environment.get("MLOPS_HOME") == str(here.stack.home.resolve()) and environment.get("PREFECT__FLOW_RUN_ID"):
-            run = here.stack.server.flow_run(environment["PREFECT__FLOW_RUN_ID"])
-            if run["name"] == "retrain-churn":
-                os.kill(process.pid, signal.SIGKILL)
-                killed = run["id"]
+    for process, run_id in here.processes("retrain-churn"):
+        os.kill(process.pid, signal.SIGKILL)
+        killed = run_id
     taken = here.until(lambda view: view.first(Retraining, usecase="churn", state="running", cause_key="dataset:2"))
     taken = here.until(
         lambda view: (

@@ -12,7 +12,7 @@ import pytest
 
 from bentos.packaging import build
 from flows.settings import Settings
-from mlcore.errors import ModelFileError
+from mlcore.errors import ModelFileError, StorageError
 from mlcore.modelstore import ModelBundle, ModelMetadata, load_model, load_reference, save_model
 from mlcore.modelstore.places import _listed, place_of
 from mlcore.training.run import TrainedModel, golden_rows, train_model
@@ -128,7 +128,7 @@ def test_a_store_that_refuses_is_one_clear_error(
     bucket: str, trained: TrainedModel, churn: UseCase, customers: pd.DataFrame
 ) -> None:
     """No such bucket, and an address of another kind."""
-    with pytest.raises(ModelFileError, match=r"cannot be written.*NO_SUCH_BUCKET"):
+    with pytest.raises(StorageError, match=r"cannot be written.*NO_SUCH_BUCKET"):
         _save("s3://elsewhere/x", trained, churn, customers)
     with pytest.raises(ModelFileError, match="gs://"):
         place_of("gs://models/x")
