@@ -64,7 +64,7 @@ def test_at_every_write(disk_nursery, states, state, step, number, most):
 
 
 def test_while_a_model_is_made(disk_nursery, states):
-    """Ever fewer of a training's many writes succeed before the disk is full: one model comes of it, whichever fails."""
+    """A training's disk is full from some write on: one model comes of it, whichever that is."""
     settle = {"asleep": [PACKAGE]}
     new = disk_nursery.do("settle", disk_nursery.copy(states["published"], "making-new"), arguments=settle)
     assert new["retrainings"] == [["dataset", "done"]]
