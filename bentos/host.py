@@ -157,6 +157,8 @@ class Host:
     async def _bring(self, placement: Placement, policy: TrialPolicy | None) -> web.Response:
         """Start `placement` beside what serves now, prove it, try it, and let it take the traffic."""
         name = placement.usecase
+        if (tried := self._services.get(name)) is not None and tried.trial is not None:
+            tried.trial.give_up()  # a rollback does not wait for the end of a trial
         async with self._lock(name):
             child = await self._launch(placement)
             trial = None

@@ -45,6 +45,7 @@ class Trial:
         self._compared = 0
         self._different = 0
         self._over = asyncio.Event()
+        self._outdated = False
 
     def takes_next(self) -> bool:
         """Return whether the next request is one for the candidate: every 100 / percent-th, from the first on."""
@@ -66,16 +67,24 @@ class Trial:
         self._compared += 1
         self._different += _predictions(old) != _predictions(new)
 
+    def give_up(self) -> None:
+        """End the trial without a finding: another version was asked for."""
+        self._outdated = True
+        self._over.set()
+
     async def finish(self) -> TrialReport:
         """Wait until the trial is over.
 
         Raises
         ------
         ChildError
-            If too large a share of the candidate's requests failed; at once where that is clear early.
+            If too large a share of the candidate's requests failed, at once where that is clear early; or if it was
+            given up.
         """
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._over.wait(), self._policy.duration.total_seconds())
+        if self._outdated:
+            raise ChildError("its trial was ended: another version was asked for")
         if self._has_failed():
             raise ChildError(
                 f"as a {self._policy.kind} it failed {self._failed} of {self._requests} requests, "

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from flows import _approval, _causes, _inbox, _lease
+from flows.deploy import served_version
 from mlcore import events, registry
 from mlcore.errors import ServerError
 from mlcore.events import Event
@@ -40,10 +41,11 @@ def wake(context: Context) -> list[str]:
     _lease.give_up_if_dead(context, _causes.lease_name(context))
     unasked = _approval.unasked(context, asked)  # the server is not called inside a transaction
     unread = _unread(context)
+    served = served_version(context)
     with context.ledger.transaction() as tx:
         found = [
             event
-            for event, since in (*_pending(tx, context, unasked), *unread)
+            for event, since in (*_pending(tx, context, unasked, served), *unread)
             if abs(now - since) > PATIENCE and _is_quiet(tx, event, now)
         ]
         for event in found:
@@ -51,7 +53,9 @@ def wake(context: Context) -> list[str]:
     return [f"{event.name} was left and is announced again" for event in found]
 
 
-def _pending(view: View, context: Context, unasked: list[Approval]) -> Iterator[tuple[Event, datetime]]:
+def _pending(
+    view: View, context: Context, unasked: list[Approval], served: int | None
+) -> Iterator[tuple[Event, datetime]]:
     """Yield events that would wake what is left, with the time since when it is."""
     name, now = context.name, context.now()
 
@@ -68,7 +72,7 @@ def _pending(view: View, context: Context, unasked: list[Approval]) -> Iterator[
         yield event(events.APPROVAL_REQUESTED, approval.id, approval_id=approval.id), approval.requested_at
     for revalidation in view.all(Revalidation, usecase=name, state="requested"):
         yield _approval.again(revalidation, now), revalidation.requested_at
-    yield from _unfinished_release(view, context, event)
+    yield from _unfinished_release(view, context, event, served)
 
 
 def _unread(context: Context) -> list[tuple[Event, datetime]]:
@@ -104,7 +108,9 @@ def _again(left: Retraining, now: datetime) -> Event:
     )
 
 
-def _unfinished_release(view: View, context: Context, event: Callable[..., Event]) -> Iterator[tuple[Event, datetime]]:
+def _unfinished_release(
+    view: View, context: Context, event: Callable[..., Event], served: int | None
+) -> Iterator[tuple[Event, datetime]]:
     name = context.name
     champion = registry.alias(view, name, "champion")
     evaluation = view.first(Evaluation, order_by="-created_at", usecase=name, verdict="promote")
@@ -129,20 +135,23 @@ def _unfinished_release(view: View, context: Context, event: Callable[..., Event
     if champion is None:
         return
     serving = view.first(Deployment, order_by="-changed_at", usecase=name, state="serving")
-    if serving is not None and serving.model_version == champion.version:
+    # a host that has lost its state is told again, whatever the ledger says that it serves
+    if serving is not None and serving.model_version == champion.version and served in (champion.version, None):
         return
     failed = view.first(
         Deployment, order_by="-changed_at", usecase=name, model_version=champion.version, state="failed"
     )
     if failed is not None:
         return  # it was tried and refused: a person must look
+    if view.first(Deployment, usecase=name, model_version=champion.version, state="starting") is not None:
+        return
     bento = view.get(BentoRecord, usecase=name, model_version=champion.version)
     if bento is None:
         yield (
             event(events.MODEL_PROMOTED, str(champion.generation), model_version=champion.version),
             champion.changed_at,
         )
-    else:
+    elif served is not None:  # a host that is away is waited for
         yield (
             event(events.BENTO_BUILT, bento.tag, model_version=champion.version, bento_tag=bento.tag),
             max(champion.changed_at, bento.created_at),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
 
 from flows._context import Context, open_context, stage
 from flows.package import find_model
-from mlcore import events
+from mlcore import events, registry
 from mlcore.errors import DeploymentError, ServerError
 from mlcore.events import Event
 from mlcore.failpoints import failpoint
@@ -17,6 +18,11 @@ from mlcore.ledger.store import Transaction
 
 if TYPE_CHECKING:
     from bentos.targets.local import LocalTarget
+
+#: How often it is tried to deploy a champion whose attempts die, or end with the host.
+MOST_ATTEMPTS: Final = 5
+#: What an attempt needs besides the host.
+_GRACE: Final = timedelta(seconds=15)
 
 
 @stage("deploy")
@@ -30,15 +36,19 @@ async def deploy(usecase: str, model_version: int | None = None, target: str = "
     """
     context = open_context(usecase)
     model = find_model(context, model_version)
+    await asyncio.to_thread(end_lost, context)
     deployment = _begin(context, model, target)
-    if deployment is None:
-        sentence = f"Version {model.version} is serving already; nothing to do."
-        await context.tell(sentence)
-        return sentence
+    if isinstance(deployment, str):
+        await context.tell(deployment)
+        return deployment
     try:
         url = await asyncio.to_thread(_switch, context, deployment)
-    except (DeploymentError, ServerError) as error:
-        _fail(context, deployment, error)
+    except DeploymentError as error:
+        _end(context, deployment, str(error), most=1)
+        raise
+    except ServerError as error:
+        # the host is away, which says nothing about the model: it is tried again when the host is back
+        _end(context, deployment, str(error))
         raise
     _finish(context, deployment, url)
     sentence = f"Version {model.version} serves at {url}" + (
@@ -48,13 +58,16 @@ async def deploy(usecase: str, model_version: int | None = None, target: str = "
     return sentence
 
 
-def _begin(context: Context, model: ModelVersion, target: str) -> Deployment | None:
+def _begin(context: Context, model: ModelVersion, target: str) -> Deployment | str:
+    """Return a new attempt, or why there is nothing to do."""
     # asked before the transaction: nobody else could write to the ledger while a slow host answers
     with context.ledger.read() as view:
         serving = view.first(Deployment, usecase=context.name, state="serving")
-    if serving and serving.model_version == model.version and _serves(context, model.version):
-        return None
+    if serving and serving.model_version == model.version and served_version(context) == model.version:
+        return f"Version {model.version} is serving already; nothing to do."
     with context.ledger.transaction() as tx:
+        if tx.first(Deployment, usecase=context.name, model_version=model.version, state="starting"):
+            return f"Version {model.version} is being deployed by another run; nothing to do."
         bento = tx.get(BentoRecord, usecase=context.name, model_version=model.version)
         if bento is None:
             raise DeploymentError(
@@ -76,15 +89,11 @@ def _begin(context: Context, model: ModelVersion, target: str) -> Deployment | N
             error="",
             created_at=context.now(),
             changed_at=context.now(),
+            flow_run_id=context.run_id,
         )
         tx.add(deployment)
         failpoint("deployment.after-begin")
         return deployment
-
-
-def _serves(context: Context, version: int) -> bool:
-    status = _target(context).status(context.name)
-    return status is not None and status.model_version == version
 
 
 def _target(context: Context) -> LocalTarget:
@@ -112,11 +121,58 @@ def _finish(context: Context, deployment: Deployment, url: str) -> None:
     context.announce()
 
 
-def _fail(context: Context, deployment: Deployment, error: Exception) -> None:
+def end_lost(context: Context) -> list[str]:
+    """Close the attempts whose runs have died: the server says so, or they have had more time than one can take."""
+    with context.ledger.read() as view:
+        starting = view.all(Deployment, usecase=context.name, state="starting")
+    return [
+        f"the attempt to deploy version {item.model_version} was cut short"
+        for item in starting
+        if _is_lost(context, item) and _end(context, item, "its run died")
+    ]
+
+
+def _is_lost(context: Context, attempt: Deployment) -> bool:
+    from bentos.targets.local import TIMEOUT_SECONDS
+
+    trial = context.usecase.serving.trial
+    longest = timedelta(seconds=TIMEOUT_SECONDS) + (trial.duration if trial else timedelta(0))
+    if abs(context.now() - attempt.created_at) > longest + _GRACE:
+        return True
+    try:
+        return context.server.has_ended(attempt.flow_run_id)
+    except ServerError:
+        return False
+
+
+def served_version(context: Context) -> int | None:
+    """Return the version that the host serves, 0 where it serves none; None where the host is away."""
+    try:
+        status = _target(context).status(context.name)
+    except ServerError:
+        return None
+    return status.model_version if status is not None else 0
+
+
+def _end(context: Context, deployment: Deployment, error: str, most: int = MOST_ATTEMPTS) -> bool:
+    """Close an attempt as abandoned, as failed where it was the last of `most`; False if it had an end already."""
     with context.ledger.transaction() as tx:
-        tx.change(deployment, state="failed", error=str(error), changed_at=context.now())
-        _record(tx, context, deployment, "deployment.failed", events.DEPLOYMENT_FAILED, error=str(error))
+        if tx.get(Deployment, id=deployment.id) != deployment:
+            return False
+        champion = registry.alias(tx, context.name, "champion")
+        tried = [
+            item
+            for item in tx.all(
+                Deployment, usecase=context.name, model_version=deployment.model_version, state="abandoned"
+            )
+            if champion is None or item.created_at >= champion.changed_at
+        ]
+        state = "failed" if len(tried) + 1 >= most else "abandoned"
+        tx.change(deployment, state=state, error=error, changed_at=context.now())
+        if state == "failed":
+            _record(tx, context, deployment, "deployment.failed", events.DEPLOYMENT_FAILED, error=error)
     context.announce()
+    return True
 
 
 def _record(tx: Transaction, context: Context, deployment: Deployment, action: str, event: str, **facts: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from flows import _approval, _causes, _orphans, _pending
 from flows._context import Context, open_context, stage
+from flows.deploy import end_lost
 from flows.settings import settings
 from mlcore import events
 from mlcore.canonical import digest_value
@@ -46,6 +47,7 @@ def _maintain(context: Context, flush: bool) -> list[str]:
     done = _collect(context, flush)
     done += _forget(context)
     done += _see_to_approvals(context)
+    done += end_lost(context)
     with contextlib.suppress(ServerError):  # a server that is away is why the outbox is there; tried again next time
         done += [f"{item.action}: {item.sentence}" for item in _causes.claim_all(context, None)]
     done += _pending.wake(context)

@@ -13,7 +13,8 @@ from mlcore.errors import DeploymentError, ServerError
 if TYPE_CHECKING:
     from mlcore.policy.serving import TrialPolicy
 
-_TIMEOUT_SECONDS: Final = 150.0
+#: How long a host may take to put a Bento into service, besides a trial.
+TIMEOUT_SECONDS: Final = 150.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class LocalTarget:
     def __init__(self, base_url: str, token: str) -> None:
         self._base_url = base_url
         self._client = httpx.Client(
-            base_url=base_url, headers={"Authorization": f"Bearer {token}"}, timeout=_TIMEOUT_SECONDS
+            base_url=base_url, headers={"Authorization": f"Bearer {token}"}, timeout=TIMEOUT_SECONDS
         )
 
     @classmethod
@@ -74,7 +75,7 @@ class LocalTarget:
             "trial": trial.model_dump(mode="json") if trial else None,
         }
         tried_seconds = trial.duration.total_seconds() if trial else 0.0
-        answer = self._call("POST", "/-/deploy", json=body, timeout=_TIMEOUT_SECONDS + tried_seconds)
+        answer = self._call("POST", "/-/deploy", json=body, timeout=TIMEOUT_SECONDS + tried_seconds)
         return self._put(answer, usecase, f"{usecase} version {model_version}")
 
     def rollback(self, usecase: str) -> ServiceStatus:

@@ -307,7 +307,7 @@ class BentoRecord(Record):
 
 @dataclass(frozen=True, slots=True)
 class Deployment(Record):
-    """One attempt to put a Bento into service."""
+    """One attempt to put a Bento into service; refused it has `failed`, cut short it was `abandoned`."""
 
     TABLE: ClassVar[str] = "deployments"
     KEY: ClassVar[tuple[str, ...]] = ("id",)
@@ -317,12 +317,13 @@ class Deployment(Record):
     model_version: int
     bento_tag: str
     target: str
-    state: Literal["starting", "serving", "retired", "failed"]
+    state: Literal["starting", "serving", "retired", "failed", "abandoned"]
     url: str
     replaces: int | None
     error: str
     created_at: datetime
     changed_at: datetime
+    flow_run_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

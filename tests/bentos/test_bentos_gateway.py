@@ -123,6 +123,20 @@ def test_a_canary_that_dies_is_noticed():
     _run(story)
 
 
+def test_a_trial_gives_way_to_another_version():
+    """Who asks for another version, to roll back, does not wait for the end of an hour's trial."""
+
+    async def story(front: Front, service: Service, old: Upstream, candidate: Upstream) -> None:
+        service.trial = trial = Trial(candidate, _policy("canary", 100, seconds=3600))  # type: ignore[arg-type]
+        verdict = asyncio.create_task(trial.finish())
+        assert await front.ask(3) == ["new"] * 3
+        trial.give_up()
+        with pytest.raises(ChildError, match="another version was asked for"):
+            await asyncio.wait_for(verdict, 5)
+
+    _run(story)
+
+
 def test_a_shadow_is_compared_and_never_answers():
     """Copies say that they are not to be captured; differing answers are counted."""
 

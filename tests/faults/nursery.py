@@ -55,7 +55,7 @@ def _live(order: dict[str, Any], writing: int) -> None:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     try:
-        here = world.World(Path(order["home"]), order["server"], order.get("ahead", 0))
+        here = world.World(Path(order["home"]), order["server"], order.get("ahead", 0), order.get("host", ""))
         passed: list[str] = []
         if order.get("trace"):
             failpoints.watch(passed.append)

@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bentos.processes import free_port
+from bentos.targets.local import LocalTarget
+from flows.deploy import MOST_ATTEMPTS as MOST_DEPLOYMENTS
 from flows.retrain import MOST_ATTEMPTS
 from mlcore import failpoints
 from mlcore.ledger import audit
@@ -175,6 +181,77 @@ def test_a_retraining_that_kills_each_of_its_runs_is_given_up(nursery, states):
     found = nursery.do("settle", home, ahead=60 * MOST_ATTEMPTS, arguments={"asleep": [PACKAGE]})
     assert (found["models"], found["retrainings"]) == ([], [["dataset", "failed"]])
     assert "begun 5 times" in _retraining(home).error
+
+
+def test_a_deployment_that_is_killed_is_tried_again_by_itself(nursery, states):
+    """Killed before, at and after the switch of a real host: one attempt serves at last, none is left at work."""
+    packaged = nursery.copy(states["champion"], "packaged")
+    nursery.do("package", packaged)
+    settled = {"asleep": [RETRAIN, PACKAGE]}
+    with _host(packaged / "host") as host:
+        for name in (name for name in failpoints.NAMES if name.startswith("deployment.")):
+            home = nursery.copy(packaged, name)
+            killed = nursery("deploy", home, arm=name, host=host)
+            assert killed["code"] == -9, (name, killed)
+            nursery.do("settle", home, host=host, arguments=settled)
+            found = nursery.do("settle", home, host=host, ahead=DAY, arguments=settled)
+            begun = [] if name == "deployment.after-begin" else [["abandoned", 1]]
+            assert found["deployments"] == [*begun, ["serving", 1]], name
+            target = LocalTarget.at(host, packaged / "host")
+            status = target.status("churn")
+            assert status is not None
+            assert (status.model_version, status.ready) == (1, True)
+            target.stop("churn")
+            shutil.rmtree(home)
+
+
+def test_a_host_that_is_away_is_waited_for(nursery, states):
+    """The attempt that met nobody is no failure; when the host is back, the champion is served."""
+    home = nursery.copy(states["champion"], "no-host")
+    nursery.do("package", home)
+    settled = {"asleep": [RETRAIN, PACKAGE]}
+    found = nursery.do("settle", home, host=f"http://127.0.0.1:{free_port()}", arguments=settled)
+    assert found["deployments"] == [["abandoned", 1]]
+    with _host(home / "host") as host:
+        found = nursery.do("settle", home, host=host, ahead=DAY, arguments=settled)
+    assert found["deployments"] == [["abandoned", 1], ["serving", 1]]
+
+
+def test_a_deployment_that_kills_each_of_its_runs_is_given_up(nursery, states):
+    """Five attempts die; then it is a failure, and told: a person must look."""
+    home = nursery.copy(states["champion"], "deadly-bento")
+    nursery.do("package", home)
+    nursery.do("settle", home, arguments={"asleep": [RETRAIN, PACKAGE]})  # the event that asked first is used up
+    with _host(home / "host") as host:
+        for begun in range(MOST_DEPLOYMENTS):
+            killed = nursery("deploy", home, ahead=600 * begun, host=host, arm="deployment.before-switch")
+            assert killed["code"] == -9, killed
+        found = nursery.do("settle", home, ahead=DAY, host=host, arguments={"asleep": [RETRAIN, PACKAGE]})
+    assert found["deployments"] == [["abandoned", 1]] * (MOST_DEPLOYMENTS - 1) + [["failed", 1]]
+
+
+@contextmanager
+def _host(state: Path) -> Iterator[str]:
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bentos.host", "--port", str(port), "--state-dir", str(state)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        until = time.monotonic() + 60
+        while time.monotonic() < until and not _is_open(port):
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _is_open(port: int) -> bool:
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _retraining(home: Path) -> Retraining:

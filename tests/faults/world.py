@@ -18,7 +18,7 @@ import yaml
 from prefect import State
 from prefect.logging import disable_run_logger
 
-from flows import _approval, maintain, monitor, package, promote, publish, retrain, rollback, train
+from flows import _approval, deploy, maintain, monitor, package, promote, publish, retrain, rollback, train
 from flows import validate as validation
 from flows._context import Context
 from flows._server import Server
@@ -57,10 +57,11 @@ FLOWS = {
     "flows/validate.py:validate": validation.validate,
     "flows/promote.py:promote": promote.promote,
     "flows/package.py:package": package.package,
+    "flows/deploy.py:deploy": deploy.deploy,
     "flows/monitor.py:monitor": monitor.monitor,
     "flows/maintain.py:maintain": maintain.maintain,
 }
-RETRAIN, PACKAGE = "flows/retrain.py:retrain", "flows/package.py:package"
+RETRAIN, PACKAGE, DEPLOY = "flows/retrain.py:retrain", "flows/package.py:package", "flows/deploy.py:deploy"
 #: Longer than any lease lasts, and than what was left waits to be woken.
 WHILE = 60.0
 
@@ -82,9 +83,9 @@ class Run(Context):
 class World:
     """The installation in `home`, `ahead` seconds in the future; its server keeps the events that are posted."""
 
-    def __init__(self, home: Path, server: str, ahead: float) -> None:
+    def __init__(self, home: Path, server: str, ahead: float, host: str) -> None:
         Run.ahead = ahead
-        self.home, self.server, self.run, self.asleep = home, server, 0, [PACKAGE]
+        self.home, self.server, self.host, self.run, self.asleep = home, server, host, 0, [PACKAGE, DEPLOY]
         os.environ |= {"MLOPS_HOME": str(home), "MLOPS_USECASES": str(USECASES), "PREFECT_API_URL": server}
         usecase = load_usecase(USECASES / "churn")
         search = usecase.training.search.model_copy(update={"trials": 1})
@@ -96,7 +97,7 @@ class World:
                 "validation": usecase.validation.model_copy(update={"resamples": 100}),
             }
         )
-        for module in (publish, retrain, validation, promote, package, monitor, maintain, rollback, train):
+        for module in (publish, retrain, validation, promote, package, deploy, monitor, maintain, rollback, train):
             module.open_context = lambda _: self.open()  # type: ignore[attr-defined]
         train.SearchProgress.begin = classmethod(_no_progress)  # type: ignore[assignment]
         maintain.list_usecases = lambda _: [self.usecase.name]  # type: ignore[attr-defined]
@@ -107,7 +108,8 @@ class World:
         self.run += 1
         ledger = Ledger.open(f"sqlite:///{self.home / 'ledger.db'}")
         name = f"{self.home.name}-{int(Run.ahead)}-{self.run}"
-        return Run(Settings(home=self.home), self.usecase, ledger, Server(self.server, attempts=1), name)
+        settings = Settings(home=self.home, host_url=self.host)
+        return Run(settings, self.usecase, ledger, Server(self.server, attempts=1), name)
 
     def flow(self, entrypoint: str, **parameters: Any) -> str:
         """Run a flow's body."""
@@ -133,7 +135,7 @@ class World:
 
     def settle(self, asleep: list[str], flush: bool = False) -> dict[str, Any]:
         """Go on to the loop's rest, with the flows `asleep` that take long and are not what was killed."""
-        self.asleep = asleep
+        self.asleep = [*asleep, *([] if self.host else [DEPLOY])]  # where there is no host, nothing is deployed
         self.go_on(flush)
         return self.facts()
 
@@ -247,6 +249,10 @@ class World:
         """Promote what is approved."""
         return self.flow("flows/promote.py:promote")
 
+    def deploy(self) -> str:
+        """Serve the champion."""
+        return self.flow(DEPLOY)
+
     def package(self) -> str:
         """Package the champion."""
         with disable_run_logger():
@@ -297,7 +303,7 @@ class World:
                 "decisions": sorted((item.cause, item.action) for item in decisions),
                 "retrainings": sorted((item.cause, item.state) for item in view.all(Retraining)),
                 "bentos": [item.tag for item in view.all(BentoRecord)],
-                "deployments": len(view.all(Deployment)),
+                "deployments": sorted((item.state, item.model_version) for item in view.all(Deployment)),
             }
 
 
