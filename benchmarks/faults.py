@@ -103,6 +103,18 @@ class Spoilt:
 
 
 @dataclass(frozen=True)
+class Case:
+    """A window to judge: what was put into it, seen by the model of a moment."""
+
+    place: Place
+    moment: datetime
+    kind: str
+    name: str
+    rows: pd.DataFrame
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Outcome:
     usecase: str
     cadence: str
@@ -353,11 +365,7 @@ def run(seeds: Sequence[int] = REPORTED, *, write: bool = True) -> list[Outcome]
     """Print the confusion matrix and what went wrong; write the report."""
     outcomes: list[Outcome] = []
     for name in DATA:
-        setting = _setting(name)
-        for seed in seeds:
-            outcomes += _faulty(setting, seed)
-            outcomes += _sound(setting, seed)
-        outcomes += _healthy(setting, odd=bool(seeds[0] % 2))
+        outcomes += map(judge, cases(load_setting(name), seeds))
     text = _report(outcomes)
     print(text)
     if write:
@@ -366,7 +374,16 @@ def run(seeds: Sequence[int] = REPORTED, *, write: bool = True) -> list[Outcome]
     return outcomes
 
 
-def _setting(name: str) -> Setting:
+def cases(setting: Setting, seeds: Sequence[int] = REPORTED) -> Iterator[Case]:
+    """Yield everything that is judged of one use case."""
+    for seed in seeds:
+        yield from _faulty(setting, seed)
+        yield from _sound(setting, seed)
+    yield from _healthy(setting, odd=bool(seeds[0] % 2))
+
+
+def load_setting(name: str) -> Setting:
+    """Return a use case whose models are trained."""
     usecase = load_usecase(ROOT / "usecases" / name)
     frame = read_source(str(ROOT / "usecases" / name / "data" / DATA[name]), usecase.contract).to_pandas()
     # the search is another benchmark's subject: its first candidate will do
@@ -387,21 +404,21 @@ def _places(setting: Setting, seed: int, kind: int) -> Iterator[tuple[Place, dat
         yield Place(setting, rule, mine[int(rng.integers(len(mine)))], rng), moment
 
 
-def _faulty(setting: Setting, seed: int) -> Iterator[Outcome]:
+def _faulty(setting: Setting, seed: int) -> Iterator[Case]:
     for kind, fault in enumerate(FAULTS):
         for place, moment in _places(setting, seed, kind):
             spoilt = fault(place)
-            yield _judge(place, moment, "fault", fault.__name__, spoilt.rows, spoilt.columns)
+            yield Case(place, moment, "fault", fault.__name__, spoilt.rows, spoilt.columns)
 
 
-def _sound(setting: Setting, seed: int) -> Iterator[Outcome]:
+def _sound(setting: Setting, seed: int) -> Iterator[Case]:
     for kind, change in enumerate(NO_FAULTS, start=len(FAULTS)):
         for place, moment in _places(setting, seed, kind):
             name = change.__name__
-            yield _judge(place, moment, "too little" if change is too_few_rows else "sound", name, change(place), ())
+            yield Case(place, moment, "too little" if change is too_few_rows else "sound", name, change(place), ())
 
 
-def _healthy(setting: Setting, *, odd: bool) -> Iterator[Outcome]:
+def _healthy(setting: Setting, *, odd: bool) -> Iterator[Case]:
     """Yield every second window as it is, seen by each model."""
     for rule in setting.usecase.monitoring.windows:
         for moment in setting.models:
@@ -409,12 +426,12 @@ def _healthy(setting: Setting, *, odd: bool) -> Iterator[Outcome]:
                 place = Place(setting, rule, start, np.random.default_rng(0))
                 known = (setting.usecase.name, rule.name, f"{start:%Y-%m-%d}") in KNOWN
                 kind = "fault at the source" if known else "sound"
-                yield _judge(place, moment, kind, "as it was", place.rows, ())
+                yield Case(place, moment, kind, "as it was", place.rows, ())
 
 
-def _judge(
-    place: Place, moment: datetime, kind: str, name: str, rows: pd.DataFrame, columns: tuple[str, ...]
-) -> Outcome:
+def judge(case: Case) -> Outcome:
+    """Diagnose a window and decide, as the loop does."""
+    place, moment, kind, rows, columns = case.place, case.moment, case.kind, case.rows, case.columns
     setting, rule = place.setting, place.rule
     recent = setting.before(rule, place.start)
     diagnosis, _ = look(rows, rows, setting.models[moment], setting.usecase, rule, recent)
@@ -425,13 +442,13 @@ def _judge(
         WindowSubject(diagnosis, new_rows), History(has_champion=True), setting.usecase.retraining, end
     ).action
     named = {feature.name for feature in diagnosis.features}
-    right_name = set(columns) <= named if name == "swapped_columns" else bool(named & set(columns))
+    right_name = set(columns) <= named if case.name == "swapped_columns" else bool(named & set(columns))
     enough = new_rows >= setting.usecase.retraining.minimum_new_rows
     expected = {"fault": ("fix_data",), "fault at the source": ("fix_data",), "too little": ("wait",)}.get(
         kind, _sound_actions(diagnosis, enough=enough)
     )
     return Outcome(
-        setting.usecase.name, rule.name, kind, name, place.start, expected, action, diagnosis.cause,
+        setting.usecase.name, rule.name, kind, case.name, place.start, expected, action, diagnosis.cause,
         diagnosis.sentence, columns, right_name,
     )  # fmt: skip
 
@@ -464,7 +481,7 @@ def _report(outcomes: list[Outcome]) -> str:
         "| what it was | " + " | ".join(ACTIONS) + " |",
         "|---|" + "---:|" * len(ACTIONS),
     ]
-    matrix = Counter((_truth(item), item.action) for item in outcomes)
+    matrix = Counter((truth(item), item.action) for item in outcomes)
     for truth in ("data fault", "harm", "no harm", "too little data"):
         lines.append(f"| {truth} | " + " | ".join(str(matrix[truth, action]) for action in ACTIONS) + " |")
     lines += ["", "## By kind", "", "| kind | windows | right action | column named |", "|---|---:|---:|---:|"]
@@ -485,7 +502,8 @@ def _report(outcomes: list[Outcome]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _truth(item: Outcome) -> str:
+def truth(item: Outcome) -> str:
+    """Return what a window was: what is right follows from it."""
     if item.kind != "sound":
         return "too little data" if item.kind == "too little" else "data fault"
     return "harm" if item.expected in (("retrain",), ("wait",)) else "no harm"
