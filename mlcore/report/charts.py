@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mlcore.report.drawing import COLOURS, GREY, INK, WIDTH, data, svg, time_axis, values
 
@@ -17,6 +17,8 @@ MOST_BARS: Final = 20
 _STATES: Final = {"completed": COLOURS[0], "waiting": COLOURS[4], "failed": COLOURS[1]}
 _SHORTEST: Final = 0.004
 _LINES_HEIGHT: Final = 260
+#: Names of days or months under a picture, at most.
+_TICKS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def lines(points: Sequence[Point], marks: Sequence[Mark], *, y: str) -> str:
     chart = alt.Chart(data(points))
     layers = [
         chart.mark_line(strokeWidth=1.8).encode(
-            x=alt.X("at:T", title="day (UTC)", **time_axis()),
+            x=alt.X("at:T", title="day (UTC)", **_days(points)),
             y=alt.Y("value:Q", title=y),
             color=colour,
             strokeDash=alt.StrokeDash("series:N", sort=names, legend=None),
@@ -120,6 +122,13 @@ def lines(points: Sequence[Point], marks: Sequence[Mark], *, y: str) -> str:
             layers.append(rule.mark_text(align="left", dx=4, fontSize=12).encode(y=height, text="label:N"))
             told.add(mark.label)
     return svg(alt.layer(*layers).properties(width=WIDTH - 190, height=_LINES_HEIGHT))
+
+
+def _days(points: Sequence[Point]) -> dict[str, Any]:
+    """Return a time axis that names days, or months where there are many; never hours."""
+    days = (max(point.at for point in points) - min(point.at for point in points)).days if points else 0
+    months = days >= 30 * _TICKS
+    return time_axis(format="%b %Y" if months else "%b %d", tickCount=max(1, min(_TICKS, days)))
 
 
 def bars(items: Sequence[Bar], *, x: str, threshold: float | None = None) -> str:

@@ -28,7 +28,7 @@ _CAUSES: Final = {
 #: Failed guards are read first.
 _ORDER: Final = ("failed", "not_judged", "passed")
 _MOST_SLICES: Final = 30
-_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?(\.0+)?\+00:00$")
+_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.0+)?\+00:00$")
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,6 +217,7 @@ def _report(verdict: str = "reject") -> EvaluationReport:
         slices=slices,
         worst_rows=(
             WorstRow({"recorded_at": "2011-04-27T17:00:00+00:00", "temperature": 23.0}, 521, 218.44444, 159.7, 302.6),
+            WorstRow({"recorded_at": "2011-04-26 08:00:00+00:00", "temperature": 21.0}, 400, 218.1, 159.7, 181.9),
         ),
         extra_rows=1200,
     )
@@ -232,7 +233,8 @@ def test_evaluation_page_explains_a_refusal():
         "limit r2: 0.1",
         "too few rows",
         "218.4",
-        "2011-04-27 17:00",
+        "2011-04-27 17:00<",
+        "2011-04-26 08:00<",
         "1,200 more",
         "sha256:abc",
         "intervals cover 90%",

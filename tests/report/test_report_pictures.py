@@ -119,6 +119,15 @@ def test_end_labels_do_not_collide():
     assert abs(heights["one"] - heights["two"]) >= 12
 
 
+@pytest.mark.parametrize(("days", "named"), [(1, r"\w\w\w \d\d"), (9, r"\w\w\w \d\d"), (700, r"\w\w\w 20\d\d")])
+def test_series_over_time_name_days_or_months(days: int, named: str):
+    """Nine days are not an axis of noons, two years not one of days."""
+    points = [Point("a", DAY + timedelta(days=day), 10.0) for day in range(days + 1)]
+    shown = [text for text in _texts(charts.lines(points, [], y="error")) if re.fullmatch(named, text)]
+    assert 1 <= len(shown) <= 10
+    assert len(set(shown)) == len(shown)
+
+
 def test_times_are_drawn_in_utc():
     """The axis says UTC, and means it, on a machine that lives elsewhere."""
     code = (
