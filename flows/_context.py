@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from prefect import flow, get_run_logger
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.runtime import flow_run
-from prefect.states import Failed
+from prefect.states import Completed, Failed
 
 from flows._server import Server
+from flows._strays import ignore_unknown
 from flows.settings import Settings, settings
 from mlcore.errors import MLOpsError, StorageError
 from mlcore.ledger.store import Ledger
-from mlcore.usecase import UseCase, load_usecase
+from mlcore.usecase import UseCase, find_usecase
 
 if TYPE_CHECKING:
     from mlcore.capture.store import CaptureStore
@@ -111,7 +112,7 @@ def open_context(usecase: str) -> Context:
     here.root.mkdir(parents=True, exist_ok=True)
     return Context(
         settings=here,
-        usecase=load_usecase(here.usecases / usecase),
+        usecase=find_usecase(here.usecases, usecase),
         ledger=Ledger.open(here.ledger),
         server=Server.of(here),
         run_id=str(flow_run.id or "local"),
@@ -119,12 +120,21 @@ def open_context(usecase: str) -> Context:
 
 
 def stage(name: str, **options: Any) -> Callable[[Callable[P, Awaitable[R]]], Any]:
-    """Make a flow of an async function; an error a person can read fails the run with its sentence, no traceback."""
+    """Make a flow of an async function; an error a person can read fails the run with its sentence, no traceback.
+
+    Where an event (`event_id`) has woken it for a use case that is not there, it says so and does nothing.
+    """
 
     def decorate(function: Callable[P, Awaitable[R]]) -> Any:
+        signature = inspect.signature(function, eval_str=True)
+
         @functools.wraps(function)
         async def run(*args: P.args, **kwargs: P.kwargs) -> Any:
+            given = signature.bind(*args, **kwargs).arguments
             try:
+                if given.get("event_id") and (unknown := ignore_unknown(given["usecase"], given["event_id"])):
+                    get_run_logger().warning(unknown)
+                    return Completed(message=unknown)
                 return await function(*args, **kwargs)
             except MLOpsError as raised:
                 error = raised
@@ -140,7 +150,7 @@ def stage(name: str, **options: Any) -> Callable[[Callable[P, Awaitable[R]]], An
             return Failed(message=str(error), data=error)
 
         # prefect reads the parameters off `run`: their annotations are names of the module that `function` is in
-        run.__signature__ = inspect.signature(function, eval_str=True)  # type: ignore[attr-defined]
+        run.__signature__ = signature  # type: ignore[attr-defined]
         run.__annotations__ = inspect.get_annotations(function, eval_str=True)
         return flow(name=name, **{"flow_run_name": f"{name}-{{usecase}}", **options})(run)
 

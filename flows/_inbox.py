@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+import json
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from prefect.runtime import flow_run
-
 from flows._server import ReceivedEvent, Server
-from flows.settings import settings
 from mlcore.errors import ServerError
 from mlcore.events import RESOURCE_PREFIX, usecase_of
 from mlcore.ledger.records import Bookmark, OutboxEntry, Wakeup
 from mlcore.ledger.store import Ledger
-from mlcore.usecase import list_usecases
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +29,7 @@ Ignored = Literal[
 _RETENTION = timedelta(days=7)  # how long the server keeps events
 _OVERLAP = timedelta(minutes=15)  # an event may reach the server's list late
 _WHOLE_EVERY = timedelta(hours=1)
+_LONGEST_PAYLOAD = 4000
 _LATE = 200  # as many as the outbox delivers at once
 
 
@@ -59,34 +56,6 @@ class Reader(Protocol):
         """The time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stranger:
-    """The events of a use case that is not there."""
-
-    name: str
-    ledger: Ledger
-    server: Server
-    run_id: str
-
-    def now(self) -> datetime:
-        """The time, aware and in UTC."""
-        return datetime.now(UTC)
-
-
-def ignore_unknown(usecase: str, names: Sequence[str], event_id: str) -> str | None:
-    """Give each unread event of a use case that is not there its row; return what to say, None where it is there."""
-    here = settings()
-    if usecase in list_usecases(here.usecases):
-        return None
-    stranger = Stranger(usecase, Ledger.open(here.ledger), Server.of(here), str(flow_run.id or "local"))
-    found = unread(stranger, names, woken_by=waking(stranger, names[0], event_id, {}))
-    with stranger.ledger.transaction() as tx:
-        tx.add_many_once(
-            [ignored(stranger, event, f"event:{event.id}", "unknown use case", usecase) for event in found]
-        )
-    return f"There is no use case {usecase}: {len(found)} events are ignored."
-
-
 def unread(context: Reader, names: Sequence[str], *, woken_by: ReceivedEvent | None = None) -> list[ReceivedEvent]:
     """Return this use case's events called one of `names` that have no row yet, oldest first.
 
@@ -96,7 +65,7 @@ def unread(context: Reader, names: Sequence[str], *, woken_by: ReceivedEvent | N
     found = {} if woken_by is None else {woken_by.id: woken_by}
     since, is_listed = _since(context, names), True
     try:
-        for event in context.server.find_events(names, since=since, until=context.now()):
+        for event in context.server.find_events(names, since=since, until=_until(context)):
             found[event.id] = event
     except ServerError:
         if woken_by is None:
@@ -111,35 +80,55 @@ def unread(context: Reader, names: Sequence[str], *, woken_by: ReceivedEvent | N
     return left
 
 
+def of_anybody(context: Reader, names: Sequence[str]) -> list[ReceivedEvent]:
+    """Return every event called one of `names` that has no row, whatever use case it names."""
+    since = _since(context, names)
+    found = {event.id: event for event in context.server.find_events(names, since=since, until=_until(context))}
+    with context.ledger.read() as view:
+        taken = view.existing(Wakeup, list(found))
+    _mark(context, names, since, [])
+    return [event for event in found.values() if event.id not in taken]
+
+
 def waking(context: Reader, name: str, event_id: str, payload: dict[str, Any]) -> ReceivedEvent:
     """Return the event that an automation woke this run for, from the parameters it gave."""
     return ReceivedEvent(event_id, name, RESOURCE_PREFIX + context.name, context.now(), payload)
 
 
-def row(context: Reader, event: ReceivedEvent, cause_key: str, *, acted: bool, reason: str) -> Wakeup:
-    """Return the ledger's row for `event`."""
+def row(
+    context: Reader, event: ReceivedEvent, cause_key: str, *, acted: bool, reason: str, usecase: str | None = None
+) -> Wakeup:
+    """Return the ledger's row for `event`, of this use case where no other is named."""
     return Wakeup(
         event_id=event.id,
         event=event.name,
-        usecase=context.name,
+        usecase=text(context.name if usecase is None else usecase, 200),
         cause_key=cause_key,
         outcome="acted" if acted else "ignored",
         reason=reason,
         flow_run_id=context.run_id,
-        payload=event.payload,
+        payload=_kept(event.payload),
         occurred_at=event.occurred,
         received_at=context.now(),
     )
 
 
-def ignored(context: Reader, event: ReceivedEvent, cause_key: str, why: Ignored, detail: str) -> Wakeup:
+def ignored(
+    context: Reader, event: ReceivedEvent, cause_key: str, why: Ignored, detail: str, *, usecase: str | None = None
+) -> Wakeup:
     """Return the ledger's row for an event that leads to nothing."""
-    return row(context, event, cause_key, acted=False, reason=f"{why}: {detail}")
+    return row(context, event, cause_key, acted=False, reason=f"{why}: {detail}", usecase=usecase)
 
 
 def text(value: object, longest: int) -> str:
     """Return what an event says as a text that any database takes: anybody can put anything into one."""
     return str(value)[:longest].encode(errors="replace").decode().replace("\0", "?")
+
+
+def _kept(payload: dict[str, Any]) -> dict[str, Any]:
+    """Return what is kept of a payload: it carries ids, and whoever sends a megabyte does not fill the ledger."""
+    whole = json.dumps(payload)
+    return payload if len(whole) <= _LONGEST_PAYLOAD else {"longer": len(whole), "begins": whole[:_LONGEST_PAYLOAD]}
 
 
 def _since(context: Reader, names: Sequence[str]) -> datetime:
@@ -159,6 +148,11 @@ def _since(context: Reader, names: Sequence[str]) -> datetime:
             late = [entry.created_at for entry in last if entry.delivered_at is None or entry.delivered_at >= since]
             since = min([since, *late])
     return max(since, now - _RETENTION)
+
+
+def _until(context: Reader) -> datetime:
+    # what occurs in the future comes from a system whose clock is ahead
+    return context.now() + _RETENTION
 
 
 def _mark(context: Reader, names: Sequence[str], since: datetime, unread: Sequence[ReceivedEvent]) -> None:

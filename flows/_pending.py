@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from flows import _approval, _causes, _inbox, _lease
-from flows.deploy import served_version
+from flows.deploy import served_version, was_refused
+from flows.promote import due
 from mlcore import events, registry
 from mlcore.errors import ServerError
 from mlcore.events import Event
@@ -17,7 +18,6 @@ from mlcore.ledger.records import (
     Approval,
     BentoRecord,
     Deployment,
-    Evaluation,
     Lease,
     OutboxEntry,
     Retraining,
@@ -113,36 +113,26 @@ def _unfinished_release(
 ) -> Iterator[tuple[Event, datetime]]:
     name = context.name
     champion = registry.alias(view, name, "champion")
-    evaluation = view.first(Evaluation, order_by="-created_at", usecase=name, verdict="promote")
-    if (
-        evaluation is not None
-        and evaluation.champion_version == (champion.version if champion else None)
-        and not registry.was_promoted_since(view, name, evaluation.model_version, evaluation.created_at)
-        and not _was_judged_again(view, evaluation)
-    ):
-        approval = view.first(Approval, usecase=name, evaluation_id=evaluation.id)
-        if approval is None or approval.state == "granted":
-            kind = events.APPROVAL_GRANTED if approval else events.MODEL_VALIDATED
-            again = event(
-                kind,
-                evaluation.id,
-                model_version=evaluation.model_version,
-                evaluation_id=evaluation.id,
-                approval_id=approval.id if approval else "",
-            )
-            labels = {"ml.verdict": "promote", "ml.approval": "not-needed"}
-            yield Event(again.name, name, again.key, again.occurred, again.payload, labels), evaluation.created_at
+    evaluation = due(view, context)
+    if evaluation is not None:
+        approval = view.first(Approval, usecase=name, evaluation_id=evaluation.id, state="granted")
+        again = event(
+            events.APPROVAL_GRANTED if approval else events.MODEL_VALIDATED,
+            evaluation.id,
+            model_version=evaluation.model_version,
+            evaluation_id=evaluation.id,
+            approval_id=approval.id if approval else "",
+        )
+        labels = {"ml.verdict": "promote", "ml.approval": "not-needed"}
+        yield Event(again.name, name, again.key, again.occurred, again.payload, labels), evaluation.created_at
     if champion is None:
         return
     serving = view.first(Deployment, order_by="-changed_at", usecase=name, state="serving")
     # a host that has lost its state is told again, whatever the ledger says that it serves
     if serving is not None and serving.model_version == champion.version and served in (champion.version, None):
         return
-    failed = view.first(
-        Deployment, order_by="-changed_at", usecase=name, model_version=champion.version, state="failed"
-    )
-    if failed is not None:
-        return  # it was tried and refused: a person must look
+    if was_refused(view, champion):
+        return  # a person must look
     if view.first(Deployment, usecase=name, model_version=champion.version, state="starting") is not None:
         return
     bento = view.get(BentoRecord, usecase=name, model_version=champion.version)
@@ -156,11 +146,6 @@ def _unfinished_release(
             event(events.BENTO_BUILT, bento.tag, model_version=champion.version, bento_tag=bento.tag),
             max(champion.changed_at, bento.created_at),
         )
-
-
-def _was_judged_again(view: View, evaluation: Evaluation) -> bool:
-    newest = registry.newest_evaluation(view, evaluation.usecase, evaluation.model_version)
-    return newest is not None and newest.id != evaluation.id
 
 
 def _is_quiet(view: View, event: Event, now: datetime) -> bool:

@@ -76,18 +76,16 @@ class Server:
         }
         page = self._call("POST", "/events/filter", json=body)
         while True:
-            for event in page["events"]:
-                yield ReceivedEvent(
-                    id=event["id"],
-                    name=event["event"],
-                    resource_id=event["resource"].get("prefect.resource.id", ""),
-                    occurred=datetime.fromisoformat(event["occurred"]),
-                    payload=event.get("payload") or {},
-                )
+            yield from map(_received, page["events"])
             if not page.get("next_page"):
                 return
             # the server makes absolute addresses of its own name; only the query is ours to follow
             page = self._call("GET", "/events/filter/next", params=dict(httpx.URL(page["next_page"]).params))
+
+    def find_event(self, event_id: str) -> ReceivedEvent | None:
+        """Return one event, None where the server does not list it yet."""
+        page = self._call("POST", "/events/filter", json={"limit": 1, "filter": {"id": {"id": [event_id]}}})
+        return next(map(_received, page["events"]), None)
 
     def find_flow_runs(self, **filters: Any) -> list[dict[str, Any]]:
         """Return up to 200 flow runs, newest first; `filters` is the body of ``/flow_runs/filter``."""
@@ -201,3 +199,13 @@ class Server:
             got=problem,
             remedy=remedy,
         )
+
+
+def _received(event: dict[str, Any]) -> ReceivedEvent:
+    return ReceivedEvent(
+        id=event["id"],
+        name=event["event"],
+        resource_id=event["resource"].get("prefect.resource.id", ""),
+        occurred=datetime.fromisoformat(event["occurred"]),
+        payload=event.get("payload") or {},
+    )

@@ -28,15 +28,22 @@ class ApprovalForm(RunInput):
 
 
 @stage("approve")
-async def approve(usecase: str, approval_id: str = "") -> str:
+async def approve(usecase: str, approval_id: str = "", event_id: str = "") -> str:
     """Wait for people's answers to an approval; a wrong answer is asked again, no answer in time is a reject.
 
     Args:
         usecase: Name of the use case.
         approval_id: The question to ask; the newest pending one if left out.
+        event_id: The event that woke this; left out when a person starts it.
     """
     context = open_context(usecase)
-    approval = _approval.find(context, approval_id)
+    try:
+        approval = _approval.find(context, approval_id)
+    except ApprovalError as error:
+        if not event_id:
+            raise
+        await context.tell(f"Nothing is asked: {error}")
+        return "nothing is asked"
     if approval.state == "pending" and not _approval.take(context, approval):
         sentence = f"Another run asks already whether version {approval.model_version} may serve."
         await context.tell(sentence)

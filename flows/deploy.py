@@ -8,13 +8,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from flows._context import Context, open_context, stage
-from flows.package import find_model
+from flows.package import champion_of, find_model
 from mlcore import events, registry
 from mlcore.errors import DeploymentError, ServerError
 from mlcore.events import Event
 from mlcore.failpoints import failpoint
-from mlcore.ledger.records import BentoRecord, Deployment, ModelVersion
-from mlcore.ledger.store import Transaction
+from mlcore.ledger.records import Alias, BentoRecord, Deployment, ModelVersion
+from mlcore.ledger.store import Transaction, View
 
 if TYPE_CHECKING:
     from bentos.targets.local import LocalTarget
@@ -26,16 +26,21 @@ _GRACE: Final = timedelta(seconds=15)
 
 
 @stage("deploy")
-async def deploy(usecase: str, model_version: int | None = None, target: str = "local") -> str:
-    """Serve a packaged model version at the use case's address.
+async def deploy(usecase: str, model_version: int | None = None, target: str = "local", event_id: str = "") -> str:
+    """Serve the packaged champion at the use case's address; no other version is served.
 
     Args:
         usecase: Name of the use case.
-        model_version: The version to serve; the champion if left out.
+        model_version: The version to serve, which must be the champion; left out it is.
         target: Where to; 'local' is the service host that `make up` starts.
+        event_id: The event that woke this; left out when a person starts it.
     """
     context = open_context(usecase)
+    if event_id and (why := _why_not(context)):
+        await context.tell(f"{why}; nothing to deploy.")
+        return why
     model = find_model(context, model_version)
+    _require_champion(context, model)
     await asyncio.to_thread(end_lost, context)
     deployment = _begin(context, model, target)
     if isinstance(deployment, str):
@@ -56,6 +61,42 @@ async def deploy(usecase: str, model_version: int | None = None, target: str = "
     )
     await context.tell(sentence, f"Proven on {context.usecase.serving.golden_rows} golden rows before the switch.")
     return sentence
+
+
+def _why_not(context: Context) -> str:
+    """Return why there is nothing that an event may put into service; empty where there is."""
+    champion = champion_of(context)
+    if champion is None:
+        return "There is no champion yet"
+    with context.ledger.read() as view:
+        if was_refused(view, champion):
+            return f"Version {champion.version} was refused before: a person must look"
+        bento = view.get(BentoRecord, usecase=context.name, model_version=champion.version)
+    return "" if bento is not None else f"Version {champion.version} is not packaged yet"
+
+
+def was_refused(view: View, champion: Alias) -> bool:
+    """Whether it was tried, since `champion` became it, to put it into service, and it failed for good."""
+    failed = view.first(
+        Deployment,
+        order_by="-changed_at",
+        usecase=champion.usecase,
+        model_version=champion.version,
+        state="failed",
+    )
+    return failed is not None and failed.changed_at >= champion.changed_at
+
+
+def _require_champion(context: Context, model: ModelVersion) -> None:
+    champion = champion_of(context)
+    if champion is None or champion.version != model.version:
+        raise DeploymentError(
+            "only the champion is served",
+            subject=f"{context.name} version {model.version}",
+            expected=f"version {champion.version}" if champion else "a champion",
+            got="a version that was not promoted, or is not the champion any more",
+            remedy="Promote it, or `mlops rollback` to the version before.",
+        )
 
 
 def _begin(context: Context, model: ModelVersion, target: str) -> Deployment | str:

@@ -7,7 +7,7 @@ import contextlib
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from flows import _approval, _causes, _orphans, _pending
+from flows import _approval, _causes, _orphans, _pending, _strays
 from flows._context import Context, open_context, stage
 from flows.deploy import end_lost
 from flows.settings import settings
@@ -27,15 +27,19 @@ _FORGET_EVERY: Final = timedelta(days=1)
 
 
 @stage("maintain", flow_run_name="maintain")
-async def maintain(usecase: str = "", flush: bool = False) -> list[str]:
+async def maintain(usecase: str = "", flush: bool = False, event_id: str = "") -> list[str]:  # noqa: ARG001 (`stage` reads it)
     """Do the housekeeping of one use case, or of all.
 
     Args:
         usecase: Name of the use case; all of them if left out.
         flush: Close windows that have begun although they are not over.
+        event_id: The event that woke this; left out when a person starts it.
     """
-    sentences = []
-    for name in [usecase] if usecase else list_usecases(settings().usecases):
+    known, sentences = list_usecases(settings().usecases), []
+    if not usecase:
+        with contextlib.suppress(ServerError):
+            await asyncio.to_thread(_strays.account, _strays.Stranger.at(settings()), known)
+    for name in [usecase] if usecase else known:
         context = open_context(name)
         sentences += [f"{name}: {sentence}" for sentence in await asyncio.to_thread(_maintain, context, flush)]
     if sentences:

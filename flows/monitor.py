@@ -39,11 +39,12 @@ class Served:
 
 
 @stage("monitor")
-async def monitor(usecase: str) -> list[str]:
+async def monitor(usecase: str, event_id: str = "") -> list[str]:  # noqa: ARG001 (`stage` reads it)
     """Diagnose every closed window that was not looked at yet.
 
     Args:
         usecase: Name of the use case.
+        event_id: The event that woke this; left out when a person starts it.
     """
     context = open_context(usecase)
     with context.ledger.read() as view:

@@ -10,37 +10,43 @@ from mlcore import events, registry
 from mlcore.errors import PackagingError
 from mlcore.events import Event
 from mlcore.failpoints import failpoint
-from mlcore.ledger.records import BentoRecord, ModelVersion
+from mlcore.ledger.records import Alias, BentoRecord, ModelVersion
 
 LOCK_FILE = Path(__file__).parent.parent / "requirements.lock"
 
 
 @stage("package")
-async def package(usecase: str, model_version: int | None = None) -> str:
+async def package(usecase: str, model_version: int | None = None, event_id: str = "") -> str:
     """Package a model version with its pinned environment, typed input and manifests.
 
     Args:
         usecase: Name of the use case.
         model_version: The version to package; the champion if left out.
+        event_id: The event that woke this; left out when a person starts it.
     """
     context = open_context(usecase)
+    if event_id and champion_of(context) is None:
+        await context.tell("There is no champion yet; nothing to package.")
+        return "nothing"
     model = find_model(context, model_version)
     with context.ledger.read() as view:
         record = view.get(BentoRecord, usecase=context.name, model_version=model.version)
-    if record is None or not Path(record.path).exists():
+    is_there = record is not None and Path(record.path).exists()
+    if record is None or not is_there:
         record = await asyncio.to_thread(_build, context, model)
     failpoint("bento.before-record")
     with context.ledger.transaction() as tx:
         tx.add_once(record)
-        tx.audit(
-            usecase=context.name,
-            actor=context.actor,
-            action="bento.built",
-            subject=f"{context.name}/model/{model.version}",
-            at=context.now(),
-            tag=record.tag,
-            digest=record.digest,
-        )
+        if not is_there:
+            tx.audit(
+                usecase=context.name,
+                actor=context.actor,
+                action="bento.built",
+                subject=f"{context.name}/model/{model.version}",
+                at=context.now(),
+                tag=record.tag,
+                digest=record.digest,
+            )
         tx.announce(
             Event(
                 events.BENTO_BUILT,
@@ -68,10 +74,10 @@ def find_model(context: Context, version: int | None) -> ModelVersion:
     PackagingError
         If there is no such version, or no champion yet.
     """
+    if version is None:
+        champion = champion_of(context)
+        version = champion.version if champion else None
     with context.ledger.read() as view:
-        if version is None:
-            champion = registry.alias(view, context.name, "champion")
-            version = champion.version if champion else None
         model = view.get(ModelVersion, usecase=context.name, version=version) if version is not None else None
     if model is None:
         raise PackagingError(
@@ -84,9 +90,14 @@ def find_model(context: Context, version: int | None) -> ModelVersion:
     return model
 
 
-def _generation(context: Context) -> int:
+def champion_of(context: Context) -> Alias | None:
+    """Return which version is the champion, None before there is one."""
     with context.ledger.read() as view:
-        champion = registry.alias(view, context.name, "champion")
+        return registry.alias(view, context.name, "champion")
+
+
+def _generation(context: Context) -> int:
+    champion = champion_of(context)
     return champion.generation if champion else 0
 
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from prefect import get_run_logger
-
 from flows import _inbox, quality
 from flows._context import Context, open_context, stage
 from flows._server import ReceivedEvent
@@ -38,28 +36,26 @@ class Outcome:
 
 
 @stage("publish-dataset")
-async def publish(usecase: str, uri: str = "", announcement_id: str = "") -> list[str]:
+async def publish(usecase: str, uri: str = "", event_id: str = "") -> list[str]:
     """Publish data as a dataset version, or quarantine it.
 
     Args:
         usecase: Name of the use case.
         uri: The CSV or Parquet file to publish. Leave it out to handle every announcement still unread.
-        announcement_id: The event that announced it; left out when a person starts this.
+        event_id: The event that woke this; left out when a person starts it.
     """
-    if announcement_id and (unknown := _inbox.ignore_unknown(usecase, [events.DATASET_ANNOUNCED], announcement_id)):
-        get_run_logger().warning(unknown)
-        return [unknown]
     context = open_context(usecase)
-    if uri and not announcement_id:
+    if uri and not event_id:
         outcome = await asyncio.to_thread(_publish, context, uri, "manual")
         outcomes = [_save(context, outcome, None)]
     else:
         woken_by = None
-        if announcement_id:
-            woken_by = _inbox.waking(context, events.DATASET_ANNOUNCED, announcement_id, {"uri": uri})
+        if event_id and uri:
+            woken_by = _inbox.waking(context, events.DATASET_ANNOUNCED, event_id, {"uri": uri})
         outcomes = []
         for event in _inbox.unread(context, [events.DATASET_ANNOUNCED], woken_by=woken_by):
-            outcome = await asyncio.to_thread(_publish, context, str(event.payload.get("uri", "")), "announced")
+            named = _inbox.text(event.payload.get("uri", ""), 4000)
+            outcome = await asyncio.to_thread(_publish, context, named, "announced")
             outcomes.append(_save(context, outcome, event))
     context.announce()
     sentences = [outcome.sentence for outcome in outcomes] or ["No announcement is unread."]

@@ -59,9 +59,6 @@ async def retrain(
         reason: Why, when a person starts it.
         actor: Your e-mail address, when you start it; needed where nobody may approve a model of their own.
     """
-    if event_id and (sentence := _inbox.ignore_unknown(usecase, _causes.WAKING, event_id)):
-        get_run_logger().warning(sentence)
-        return sentence
     context = open_context(usecase)
     if event_id:
         decided = _causes.claim_all(context, _event(context, event_id, window_id, dataset_version))

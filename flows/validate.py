@@ -26,16 +26,17 @@ _MARKS: Final = {"passed": "yes", "failed": "**no**", "not_judged": "not judged"
 
 
 @stage("validate")
-async def validate(usecase: str, model_version: int | None = None, approval_id: str = "") -> str:
+async def validate(usecase: str, model_version: int | None = None, event_id: str = "") -> str:
     """Judge a model version: promote, hold or reject, with the evidence.
 
     Args:
         usecase: Name of the use case.
         model_version: The challenger; the newest version if left out.
-        approval_id: The approval that a newer champion has superseded; filled in by the automation.
+        event_id: The event that woke this, to compare again what a newer champion has superseded; left out when a
+            person starts it.
     """
     context = open_context(usecase)
-    if not approval_id:
+    if not event_id:
         return await _judge(context, _challenger(context, model_version))
     verdict = "nothing to compare again"
     with context.ledger.read() as view:
@@ -48,6 +49,8 @@ async def validate(usecase: str, model_version: int | None = None, approval_id: 
             with context.ledger.transaction() as tx:
                 tx.change(revalidation, state="failed", error=str(error), finished_at=context.now())
             raise
+    if not due:
+        await context.tell("No model is to be compared again.")
     return verdict
 
 

@@ -136,6 +136,26 @@ def load_usecase(folder: Path) -> UseCase:
     return _with_code(usecase, folder)
 
 
+def find_usecase(root: Path, name: str) -> UseCase:
+    """Read the use case called `name` of those in `root`, and no other folder: anybody can put a name into an event.
+
+    Raises
+    ------
+    UseCaseError, OwnCodeError
+        If there is none, or it cannot be read, see `load_usecase`.
+    """
+    known = list_usecases(root)
+    if name not in known:
+        raise UseCaseError(
+            "no such use case",
+            subject=name[:200],
+            expected=f"one of {', '.join(known)}" if known else f"a folder with a {FILE_NAME} in {root}",
+            got="none of this name",
+            remedy="`mlops init` writes a new one; MLOPS_USECASES says where to look.",
+        )
+    return load_usecase(root / name)
+
+
 def _with_code(usecase: UseCase, folder: Path) -> UseCase:
     """Write the digest of the folder's own code into the steps that use it, so that it goes wherever they go."""
     if not any(step.kind == "own" for step in usecase.training.features):

@@ -8,7 +8,7 @@ from typing import Any
 from flows.settings import Settings
 from mlcore.errors import ServerError
 from mlcore.ledger.store import Ledger
-from mlcore.usecase import UseCase, load_usecase
+from mlcore.usecase import UseCase, find_usecase
 
 #: The facts for --json, and the text for a person.
 Answer = tuple[Any, str]
@@ -33,4 +33,4 @@ def open_ledger(here: Settings) -> Ledger:
 
 def load(here: Settings, name: str) -> UseCase:
     """Return a use case of the installation."""
-    return load_usecase(here.usecases / name)
+    return find_usecase(here.usecases, name)

@@ -57,15 +57,15 @@ def read_raw(uri: str) -> pa.Table:
     """
     import pyarrow as pa
 
-    data = _read_bytes(uri)
-    if not data:
-        raise IngestError("the file is empty", subject=uri, expected="a header and rows", got="0 bytes")
-    suffix = Path(urlsplit(uri).path).suffix.lower()
+    suffix = _suffix(uri)
     readers = {".csv": _read_csv, ".parquet": _read_parquet}
-    if suffix not in readers:
+    if uri and suffix not in readers:
         raise IngestError(
             "this kind of file is not read", subject=uri, expected=".csv or .parquet", got=suffix or "no suffix"
         )
+    data = _read_bytes(uri)
+    if not data:
+        raise IngestError("the file is empty", subject=uri, expected="a header and rows", got="0 bytes")
     try:
         table = readers[suffix](data)
     except (pa.ArrowInvalid, pa.ArrowKeyError, UnicodeDecodeError, OSError) as error:
@@ -150,6 +150,14 @@ def _values(column: pa.ChunkedArray | pd.Series) -> pa.ChunkedArray | pa.Array:
         return pa.array([None if missing else str(value) for value, missing in cells], pa.string())
 
 
+def _suffix(uri: str) -> str:
+    try:
+        path = urlsplit(uri).path  # an address may end in ?region=…
+    except ValueError:
+        path = uri
+    return Path(path).suffix.lower()
+
+
 def _read_bytes(uri: str) -> bytes:
     try:
         if uri.startswith("s3://"):
@@ -161,13 +169,16 @@ def _read_bytes(uri: str) -> bytes:
         path = unquote(urlsplit(uri).path) if uri.startswith("file://") else uri
         if not path:
             raise IngestError("no file is named", expected="a path, file:// or s3:// address", got="nothing")
+        # a pipe or a device is waited for, or read, for ever, and anybody can announce one
+        if Path(path).exists() and not Path(path).is_file():
+            raise OSError("not a regular file")
         return Path(path).read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # no file system takes some texts, and no reader some addresses
         raise IngestError(
             "the file cannot be opened",
             subject=uri,
             expected="a readable file",
-            got=os_reason(error),
+            got=os_reason(error) if isinstance(error, OSError) else str(error)[:200],
             remedy="Check the path, as the worker sees it.",
         ) from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 REASONS = "reasons.json"
+#: What a file of data ends in.
+DATA = frozenset({".csv", ".parquet"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,8 @@ class QuarantineStore:
     ) -> Path:
         """Keep a batch and the reasons, whole or not at all; the same batch again changes nothing.
 
-        The source file's own bytes are kept where it is a local file, otherwise `table` as Parquet, where there is one.
+        The source file's own bytes are kept where it is a local file of data, otherwise `table` as Parquet, where there
+        is one.
         """
         place = self.root / usecase / batch_id
         if place.is_dir():
@@ -50,7 +54,8 @@ class QuarantineStore:
         unfinished = place.with_name(f".{batch_id}.{secrets.token_hex(4)}")
         unfinished.mkdir(parents=True)
         file = Path(source.removeprefix("file://"))
-        if file.is_file():
+        # anything can be announced: what cannot be a name is no file, and what is no data is not copied
+        if file.suffix.lower() in DATA and os.path.isfile(file):  # noqa: PTH113 (a Path raises for some names)
             shutil.copyfile(file, unfinished / file.name)
         elif table is not None:
             from pyarrow import parquet

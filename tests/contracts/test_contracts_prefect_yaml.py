@@ -65,7 +65,7 @@ def test_prefect_yaml_is_sound():
         (("deployments", 0, "triggers", 0, "name"), "", "needs a name"),
         (("deployments", 0, "triggers", 0, "parameters", "url"), "x", "no parameter 'url'"),
         (("deployments", 0, "triggers", 0, "parameters", "uri"), "{{ event.payload.adress }}", "may lack 'adress'"),
-        (("deployments", 0, "triggers", 0, "parameters", "announcement_id"), "{{ event.id }}", "__prefect_kind"),
+        (("deployments", 0, "triggers", 0, "parameters", "event_id"), "{{ event.id }}", "__prefect_kind"),
         (("deployments", 0, "triggers", 0, "parameters", "uri"), ["{{ event.payload.uri }}"], "drops a list item"),
         (
             ("deployments", 4, "triggers", 1, "parameters", "dataset_version"),
@@ -176,7 +176,7 @@ def test_a_crashed_run_wakes_its_own_flow_for_its_use_case(entrypoint, trigger):
     assert not any(matcher.covers(wire(f"{other}-bike_share")) for other in others)
     template = SandboxedEnvironment().from_string(trigger["parameters"]["usecase"])
     assert template.render(event=wire(run)) == "bike_share"
-    assert {"usecase", "event_id"} >= trigger["parameters"].keys()
+    assert {"usecase", "event_id"} == trigger["parameters"].keys()
 
 
 @pytest.mark.parametrize("deployment", DATA["deployments"], ids=lambda item: item["entrypoint"])

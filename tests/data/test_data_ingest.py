@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pandas as pd
 import pytest
 
@@ -130,3 +132,32 @@ def test_a_faulty_frame_is_refused_with_the_place(spoil, told, bikeshare, bikesh
     with pytest.raises(ContractError) as caught:
         conform(spoil(bikeshare_frame.head(3)), bikeshare.contract)
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "",
+        "\0",
+        "a\0.csv",
+        "\ud800.csv",
+        "x" * 5000 + ".csv",
+        "s3:///",
+        "s3://a b/c.csv",
+        "file://[x/y.csv",
+        "/etc/passwd",
+    ],
+)
+def test_what_no_file_can_be_called_is_refused(bikeshare, uri):
+    """Anybody can announce anything: it is one clear error, so that a batch can be kept with its reason."""
+    with pytest.raises(IngestError):
+        read_source(uri, bikeshare.contract)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path, bikeshare):
+    """Nor a folder: only a file ends."""
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "folder.csv").mkdir()
+    for name in ("pipe.csv", "folder.csv"):
+        with pytest.raises(IngestError, match="not a regular file"):
+            read_source(str(tmp_path / name), bikeshare.contract)

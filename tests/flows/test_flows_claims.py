@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from flows import _causes, _inbox
 from flows._context import Context
 from flows._server import ReceivedEvent, Server
-from flows.settings import Settings, settings
+from flows.settings import Settings
 from mlcore import events, registry
 from mlcore.diagnosis import Diagnosis
 from mlcore.events import Event
@@ -29,7 +29,6 @@ from mlcore.ledger.records import (
     Wakeup,
     Window,
 )
-from mlcore.ledger.store import Ledger
 from mlcore.policy.retraining import RetrainingPolicy
 
 AWAY = "http://127.0.0.1:9/api"
@@ -195,27 +194,6 @@ def test_a_forged_event_is_not_justified_by_the_ledger(context):
         assert view.all(DecisionRecord) == []
 
 
-def test_an_event_of_an_unknown_use_case_has_a_row(tmp_path, monkeypatch):
-    """Nothing is opened, made or guessed for a name that anybody can put into an event."""
-    (tmp_path / "usecases").mkdir()
-    monkeypatch.setenv("MLOPS_HOME", str(tmp_path))
-    monkeypatch.setenv("MLOPS_USECASES", str(tmp_path / "usecases"))
-    monkeypatch.setenv("MLOPS_API_URL", AWAY)
-    settings.cache_clear()
-    for number, name in enumerate(("nobody", "../bikeshare")):
-        sentence = _inbox.ignore_unknown(name, _causes.WAKING, f"e{number}")
-        assert sentence == f"There is no use case {name}: 1 events are ignored."
-        _inbox.ignore_unknown(name, _causes.WAKING, f"e{number}")
-    with Ledger.open(settings().ledger).read() as view:
-        rows = view.all(Wakeup, order_by="event_id")
-    assert [(row.usecase, row.outcome) for row in rows] == [("nobody", "ignored"), ("../bikeshare", "ignored")]
-    assert {row.reason.split(":")[0] for row in rows} == {"unknown use case"}
-    (tmp_path / "usecases" / "nobody").mkdir()
-    (tmp_path / "usecases" / "nobody" / "usecase.yaml").write_text("broken")
-    assert _inbox.ignore_unknown("nobody", _causes.WAKING, "e9") is None
-    settings.cache_clear()
-
-
 def test_a_storm_is_one_retraining_and_one_statement(context):
     """A thousand events, doubled and in any order, about five causes and a forged one: all have a row."""
     named = [_window(context, number) for number in range(5)]
@@ -253,7 +231,7 @@ class _Listed(Server):
 
     def find_events(self, names, *, since, until):
         """Yield what occurred in between."""
-        self.asked.append(until - since)
+        self.asked.append(datetime.now(UTC) - since)
         yield from (item for item in self.kept if item.name in names and since <= item.occurred <= until)
 
 
