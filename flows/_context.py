@@ -18,7 +18,7 @@ from prefect.states import Completed, Failed
 from flows._server import Server
 from flows._strays import ignore_unknown
 from flows.settings import Settings, settings
-from mlcore.errors import MLOpsError, StorageError
+from mlcore.errors import MLOpsError, storage_error
 from mlcore.ledger.store import Ledger
 from mlcore.usecase import UseCase, find_usecase
 
@@ -139,12 +139,7 @@ def stage(name: str, **options: Any) -> Callable[[Callable[P, Awaitable[R]]], An
             except MLOpsError as raised:
                 error = raised
             except OSError as raised:
-                error = StorageError(
-                    "something could not be read or written",
-                    subject=str(raised.filename or ""),
-                    got=raised.strerror or type(raised).__name__,
-                    remedy="Check free space and permissions, then start it again: what was left is carried on.",
-                )
+                error = storage_error(raised)
             get_run_logger().error(str(error))
             # the error travels in the state, so that a parent flow raises it again as it was
             return Failed(message=str(error), data=error)

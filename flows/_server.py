@@ -133,6 +133,11 @@ class Server:
         """Return all deployments."""
         return list(self._call("POST", "/deployments/filter", json={"limit": 200}))
 
+    def workers(self, pool: str) -> list[str]:
+        """Return the names of the workers that poll `pool` now."""
+        found = self._call("POST", f"/work_pools/{pool}/workers/filter", accept=(404,), json={})
+        return [item["name"] for item in found if item["status"] == "ONLINE"] if isinstance(found, list) else []
+
     def sentence_of(self, run_id: str) -> str:
         """Return the sentence that a run left as its artifact; empty where it left none."""
         body = {"artifacts": {"flow_run_id": {"any_": [run_id]}}, "limit": 1, "sort": "CREATED_DESC"}

@@ -43,6 +43,11 @@ class MLOpsError(Exception):
             text += ": " + ", ".join(facts)
         return text + (f". {self.remedy}" if self.remedy else "")
 
+    def to_json(self) -> dict[str, str]:
+        """Return the parts, and the whole sentence as `text`."""
+        parts = ("message", "subject", "expected", "got", "remedy")
+        return {"kind": type(self).__name__, **{part: getattr(self, part) for part in parts}, "text": str(self)}
+
     def __reduce__(self) -> tuple[Any, ...]:
         # Workflow state crosses processes; the default reduction would drop the keyword arguments.
         return _rebuild, (type(self), self.message, self.subject, self.expected, self.got, self.remedy)
@@ -150,6 +155,22 @@ class RefusedError(ServerError):
 
 class StorageError(MLOpsError):
     """A disk is full or broken, or a file may not be written; what was committed before stands."""
+
+
+def storage_error(error: OSError) -> StorageError:
+    """Return what an operating system refused as an error that a person can read.
+
+    Examples
+    --------
+    >>> print(storage_error(OSError(28, "No space left on device", "ledger.db")).got)
+    No space left on device
+    """
+    return StorageError(
+        "something could not be read or written",
+        subject=str(error.filename or ""),
+        got=os_reason(error),
+        remedy="Check free space and permissions, then start it again: what was left is carried on.",
+    )
 
 
 class SettingsError(MLOpsError):

@@ -55,6 +55,17 @@ PAYLOAD_KEYS: Final[Mapping[str, frozenset[str]]] = {
     DEPLOYMENT_FAILED: frozenset({"model_version", "deployment_id"}),
 }
 
+#: Labels of the resource, besides its id and name, that triggers may match on.
+LABELS: Final[Mapping[str, frozenset[str]]] = {
+    DATASET_PUBLISHED: frozenset({"ml.dataset.origin"}),
+    QUALITY_FAILED: frozenset({"ml.diagnosis"}),
+    DRIFT_DETECTED: frozenset({"ml.diagnosis"}),
+    RETRAINING_REQUESTED: frozenset({"ml.retraining.resume"}),
+    MODEL_VALIDATED: frozenset({"ml.verdict", "ml.approval"}),
+    MODEL_REJECTED: frozenset({"ml.verdict", "ml.approval"}),
+    APPROVAL_SUPERSEDED: frozenset({"ml.approval.again"}),
+}
+
 _NAMESPACE: Final = uuid.UUID("6f1a4f0e-7d0b-5a4b-9f57-6d6c6f6f7073")
 RESOURCE_PREFIX: Final = "ml.usecase."
 

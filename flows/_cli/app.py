@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, Parameter
 
-from mlcore.errors import MLOpsError
+from mlcore.errors import MLOpsError, storage_error
 
 app = App(name="mlops", help="Operate tabular models: from announced data to a monitored service, and back.")
 approvals = Parameter(help="The approval's id; may be left out where one waits.")
@@ -336,14 +337,32 @@ def lint(*, output: Output = Output()) -> None:
 
 
 def main() -> None:
-    """Run the command; an error a person can cause is one line and exit code 1, no traceback."""
+    """Run the command; an error that a person can cause is one sentence and an exit code, no traceback.
+
+    With ``--json`` it is an object on standard output as well. Exit code 2: the command itself was wrong.
+    """
+    in_json = "--json" in sys.argv[1:]
     try:
-        app()
+        app(sys.argv[1:], exit_on_error=not in_json, print_error=not in_json)
     except MLOpsError as error:
-        print(f"mlops: {error}", file=sys.stderr)  # noqa: T201
+        _fail(error, 1, in_json=in_json)
+    except CycloptsError as error:
+        wrong = MLOpsError("the command cannot be understood", got=str(error), remedy="`mlops --help` shows how.")
+        _fail(wrong, 2, in_json=in_json)
+    except BrokenPipeError:  # who read the answer has had enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        _fail(storage_error(error), 1, in_json=in_json)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _fail(error: MLOpsError, code: int, *, in_json: bool) -> NoReturn:
+    if in_json:
+        print(json.dumps({"error": error.to_json()}, indent=2))  # noqa: T201
+    print(f"mlops: {error}", file=sys.stderr)  # noqa: T201
+    sys.exit(code)
 
 
 def _absolute(uri: str) -> str:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from mlcore import events
+from flows._cli import lint_loops, lint_triggers
+from flows._cli.alerts import ALERTS
+from flows._cli.lint_triggers import Parameter, unknown
 from mlcore.errors import SettingsError
 
 PROJECT: Final = Path(__file__).parent.parent.parent
+_TOP_KEYS: Final = frozenset({"name", "prefect-version", "definitions", "deployments", "build", "push", "pull"})
 _DEPLOYMENT_KEYS: Final = frozenset(
     {
         "name",
@@ -25,30 +29,10 @@ _DEPLOYMENT_KEYS: Final = frozenset(
         "concurrency_limit",
     }
 )
-_TRIGGER_KEYS: Final = frozenset(
-    {
-        "name",
-        "type",
-        "enabled",
-        "description",
-        "expect",
-        "match",
-        "match_related",
-        "for_each",
-        "posture",
-        "threshold",
-        "within",
-        "schedule_after",
-        "parameters",
-    }
-)
-_FIELD: Final = re.compile(r"event\.payload\.(\w+)")
-_TEMPLATE: Final = re.compile(r"\{\{.*?\}\}")
-_SUSPENDING: Final = frozenset({"flows/approve.py"})
-#: Events that systems outside announce.
-_FROM_OUTSIDE: Final = frozenset({events.DATASET_ANNOUNCED})
-#: Event of the server itself that flows are woken by: the process of a run has died.
-_CRASHED: Final = "prefect.flow-run.Crashed"
+_POOL_KEYS: Final = frozenset({"name", "work_queue_name", "job_variables"})
+_RHYTHMS: Final = frozenset({"interval", "cron", "rrule"})
+_SCHEDULE_KEYS: Final = _RHYTHMS | {"active", "timezone", "anchor_date", "slug", "parameters"}
+_SUSPENDS: Final = re.compile(r"\b(suspend|pause)_flow_run\b|\ba(suspend|pause)_flow_run\b")
 
 
 def lint(path: Path = PROJECT / "prefect.yaml") -> list[str]:
@@ -57,104 +41,149 @@ def lint(path: Path = PROJECT / "prefect.yaml") -> list[str]:
     Raises
     ------
     SettingsError
-        If the file is missing or is not YAML.
+        If the file is missing or is not YAML, or says something twice, of which YAML keeps the last.
+    """
+    return list(problems(read(path), path.parent))
+
+
+def read(path: Path) -> Any:
+    """Return what a YAML file holds.
+
+    Raises
+    ------
+    SettingsError
+        As `lint` does; the message names the line.
     """
     import yaml
 
+    class Strict(yaml.SafeLoader):
+        """A loader that refuses a key given twice."""
+
+        def compose_mapping_node(self, anchor: Any) -> Any:
+            """Return the next mapping of the file."""
+            node = super().compose_mapping_node(anchor)
+            seen: set[str] = set()
+            for key, _ in node.value:
+                if key.value in seen:
+                    raise yaml.composer.ComposerError(None, None, f"{key.value!r} is given twice", key.start_mark)
+                seen.add(key.value)
+            return node
+
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise SettingsError("the file cannot be read", subject=str(path), got=str(error)[:200]) from None
-    return list(problems(data, path.parent))
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=Strict)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        mark = getattr(error, "problem_mark", None)
+        raise SettingsError(
+            "the file cannot be read",
+            subject=f"{path}:{mark.line + 1}" if mark else str(path),
+            expected="YAML in UTF-8",
+            got=str(getattr(error, "problem", None) or error)[:200],
+            remedy="Mend it at that line." if mark else "",
+        ) from None
 
 
-def problems(data: Mapping[str, Any], root: Path = PROJECT) -> Iterator[str]:
+def problems(data: Any, root: Path = PROJECT) -> Iterator[str]:
     """Yield the problems of what prefect.yaml holds."""
-    names: list[str] = []
-    for deployment in data.get("deployments") or ():
-        where = str(deployment.get("entrypoint"))
-        yield from _unknown(where, deployment, _DEPLOYMENT_KEYS)
-        parameters = _parameters(root, where)
-        if parameters is None:
-            yield f"{where}: there is no such flow"
-            continue
-        for name in deployment.get("parameters") or ():
-            if name not in parameters:
-                yield f"{where}: the flow has no parameter {name!r}"
-        if deployment.get("concurrency_limit") and where.partition(":")[0] in _SUSPENDING:
-            yield f"{where}: a suspended run loses its slot: no concurrency_limit here"
-        for trigger in deployment.get("triggers") or ():
-            names.append(str(trigger.get("name")))
-            yield from _trigger(f"{where}: {trigger.get('name')}", trigger, parameters)
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"{name}: two triggers have this name"
-
-
-def _trigger(where: str, trigger: Mapping[str, Any], parameters: Mapping[str, str]) -> Iterator[str]:
-    yield from _unknown(where, trigger, _TRIGGER_KEYS)
-    if not trigger.get("name"):
-        yield f"{where}: a trigger needs a name"
-    if trigger.get("type") != "event":
-        yield f"{where}: only type 'event' is used here: the others do not tell use cases apart"
+    deployments = data.get("deployments") if isinstance(data, Mapping) else None
+    if not isinstance(deployments, list) or not deployments:
+        yield "prefect.yaml: it must hold a list of `deployments`"
         return
-    expected, match = trigger.get("expect") or [""], trigger.get("match") or {}
-    for event in expected:
-        if event not in events.PAYLOAD_KEYS and event != _CRASHED:
-            yield f"{where}: expects {event!r}, which nobody emits"
-    if trigger.get("within", 0) <= 0 or trigger.get("threshold") != 1 or not trigger.get("for_each"):
-        yield f"{where}: not debounced: it needs threshold 1, within above 0, and for_each"
-    if _CRASHED in expected:
-        if not re.fullmatch(r"[a-z-]+-\*", str(match.get("prefect.resource.name", ""))):
-            yield f"{where}: must match prefect.resource.name <flow>-*: other runs crash, too"
-    elif not str(match.get("prefect.resource.id", "")).startswith(events.RESOURCE_PREFIX):
-        yield f"{where}: must match prefect.resource.id ml.usecase.*"
-    yield from _templates(where, trigger, parameters)
+    yield from unknown("prefect.yaml", data, _TOP_KEYS)
+    sound = []
+    for number, deployment in enumerate(deployments):
+        if not isinstance(deployment, Mapping):
+            yield f"deployments[{number}]: must be a mapping"
+        elif not isinstance(deployment.get("entrypoint"), str):
+            yield f"deployments[{number}]: needs an entrypoint, as flows/train.py:train"
+        else:
+            sound.append(deployment)
+            yield from _deployment(deployment, root)
+    for entrypoint, count in Counter(item["entrypoint"] for item in sound).items():
+        if count > 1:
+            yield f"{entrypoint}: {count} deployments have this flow and name: the last would replace the others"
+    heard = list(lint_triggers.all_of(sound))
+    for name, count in Counter(str(trigger.get("name") or "") for _, trigger in heard).items():
+        if name and count > 1:
+            yield f"{name}: two triggers have this name"
+    told = {alert.event for alert in ALERTS}
+    yield from (f"{event}: no trigger and no alert hears it" for event in lint_loops.unheard(heard, told))
+    yield from lint_loops.loops(heard)
 
 
-def _templates(where: str, trigger: Mapping[str, Any], parameters: Mapping[str, str]) -> Iterator[str]:
-    given = trigger.get("parameters") or {}
-    if "usecase" not in given:
-        yield f"{where}: does not pass the use case"
+def _deployment(deployment: Mapping[str, Any], root: Path) -> Iterator[str]:
+    where = deployment["entrypoint"]
+    yield from unknown(where, deployment, _DEPLOYMENT_KEYS)
+    if deployment.get("name") != "default":
+        yield f"{where}: must have the name 'default': others rely on <flow>/default"
+    yield from _pool(where, deployment.get("work_pool"))
+    flow = _flow(root, where)
+    if flow is None:
+        yield f"{where}: there is no such flow"
+        return
+    parameters, suspends = flow
+    given = deployment.get("parameters") or {}
+    if not isinstance(given, Mapping):
+        yield f"{where}: parameters must be a mapping"
+        given = {}
     for name, value in given.items():
-        if name not in parameters:
-            yield f"{where}: the flow has no parameter {name!r}"
-        text = value.get("template", "") if isinstance(value, dict) else str(value)
-        if isinstance(value, list) and any(_TEMPLATE.fullmatch(str(item).strip()) for item in value):
-            yield f"{where}: {name}: prefect drops a list item that is nothing but a template"
-        if "event.id" in text and not isinstance(value, dict):
-            yield f"{where}: {name}: an id needs the __prefect_kind: jinja form"
-        for field in _FIELD.findall(text):
-            promised = all(field in events.PAYLOAD_KEYS.get(event, ()) for event in trigger.get("expect") or ())
-            if not promised and "default(" not in text:
-                yield f"{where}: {name}: the payload may lack {field!r}: use default(...)"
-        if _TEMPLATE.search(text) and not _TEMPLATE.fullmatch(text.strip()) and parameters.get(name, "str") != "str":
-            yield f"{where}: {name}: text around a template makes a string, the flow wants {parameters[name]}"
+        if lint_triggers.has_template(value):
+            yield f"{where}: {name}: only a trigger's parameters are rendered with an event"
+        else:
+            yield from lint_triggers.literal(where, name, value, parameters)
+    if deployment.get("concurrency_limit") and suspends:
+        yield f"{where}: a suspended run loses its slot: no concurrency_limit here"
+    yield from _schedules(where, deployment.get("schedules"), {*given}, parameters)
+    triggers = deployment.get("triggers") or []
+    if not isinstance(triggers, list):
+        yield f"{where}: triggers must be a list"
+        return
+    for number, trigger in enumerate(triggers):
+        place = f"{where}: triggers[{number}]"
+        if isinstance(trigger, Mapping):
+            place = f"{where}: {trigger['name']}" if trigger.get("name") else place
+            yield from lint_triggers.trigger_problems(place, trigger, parameters, {*given})
+        else:
+            yield f"{place}: must be a mapping"
 
 
-def unheard(data: Mapping[str, Any], alerts: frozenset[str]) -> list[str]:
-    """Return the events that no trigger and no alert listens to."""
-    heard = {
-        event
-        for deployment in data["deployments"]
-        for trigger in deployment.get("triggers") or ()
-        for event in trigger["expect"]
-    }
-    return sorted(events.PAYLOAD_KEYS.keys() - heard - alerts - _FROM_OUTSIDE)
+def _pool(where: str, pool: Any) -> Iterator[str]:
+    if not isinstance(pool, Mapping) or not pool.get("name"):
+        yield f"{where}: needs a work_pool with a name, or no worker ever runs it"
+        return
+    yield from unknown(f"{where}: work_pool", pool, _POOL_KEYS)
+    if lint_triggers.has_template(pool.get("job_variables")):
+        yield f"{where}: work_pool.job_variables: prefect drops templates here"
 
 
-def _unknown(where: str, found: Mapping[str, Any], known: frozenset[str]) -> Iterator[str]:
-    for key in found:
-        if key not in known:
-            yield f"{where}: unknown key {key!r}"
+def _schedules(where: str, schedules: Any, given: set[str], parameters: Mapping[str, Parameter]) -> Iterator[str]:
+    if schedules is not None and not isinstance(schedules, list):
+        yield f"{where}: schedules must be a list"
+        return
+    for number, schedule in enumerate(schedules or ()):
+        place = f"{where}: schedules[{number}]"
+        if not isinstance(schedule, Mapping) or len(_RHYTHMS & schedule.keys()) != 1:
+            yield f"{place}: needs one of interval, cron and rrule"
+            continue
+        yield from unknown(place, schedule, _SCHEDULE_KEYS)
+        own = schedule.get("parameters") or {}
+        for name, value in own.items():
+            yield from lint_triggers.literal(place, name, value, parameters)
+        yield from lint_triggers.missing(place, given | {*own}, parameters)
 
 
-def _parameters(root: Path, entrypoint: str) -> dict[str, str] | None:
-    """Return the parameters of a flow and their types, read from its source without importing it."""
+def _flow(root: Path, entrypoint: str) -> tuple[dict[str, Parameter], bool] | None:
+    """Return a flow's parameters and whether it is suspended, read from its source without importing it."""
     file, _, name = entrypoint.partition(":")
     path = root / file
     if not path.is_file():
         return None
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    source = path.read_text(encoding="utf-8")
+    for node in ast.parse(source).body:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == name:
-            return {item.arg: ast.unparse(item.annotation) if item.annotation else "Any" for item in node.args.args}
+            required = len(node.args.args) - len(node.args.defaults)
+            found = {
+                item.arg: Parameter(ast.unparse(item.annotation) if item.annotation else "Any", place < required)
+                for place, item in enumerate(node.args.args)
+            }
+            return found, _SUSPENDS.search(source) is not None
     return None

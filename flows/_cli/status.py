@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from flows._cli.alerts import apply_alerts, blocks_of, check_alerts
+from flows._cli.apply import POOL, PROJECT
 from flows._cli.installation import Answer, load, open_ledger
+from flows._cli.lint import read
 from flows._server import Server
 from flows.settings import Settings, settings
 from mlcore.errors import MLOpsError, ServerError
@@ -56,6 +58,7 @@ def doctor() -> Answer:
         ),
         ("outbox", lambda: _outbox_check(open_ledger(here))),
         ("server", lambda: _server_check(here)),
+        ("worker", lambda: _worker_check(here)),
         ("alerts", lambda: _alerts_check(here)),
         ("host", lambda: _host_check(here)),
     ]
@@ -137,9 +140,34 @@ def _outbox_check(ledger: Ledger) -> str:
 
 
 def _server_check(here: Settings) -> str:
+    """Return what is on the server, where all of prefect.yaml is, and switched on."""
     server = Server(here.api_url, here.api_auth, attempts=1)
-    count = len(server.deployments())
-    return f"{here.api_url}: {count} deployments"
+    wanted = read(PROJECT / "prefect.yaml")["deployments"]
+    found = {item["entrypoint"] for item in server.deployments()}
+    enabled = {item["name"]: item["enabled"] for item in server.automations()}
+    triggers = [trigger["name"] for item in wanted for trigger in item.get("triggers", ())]
+    wrong = [f"{item['entrypoint']} is missing" for item in wanted if item["entrypoint"] not in found]
+    wrong += [f"{name!r} is missing" for name in triggers if name not in enabled]
+    wrong += [f"{name!r} is switched off" for name in triggers if enabled.get(name) is False]
+    if wrong:
+        raise ServerError(
+            "the server does not have what prefect.yaml says",
+            subject=here.api_url,
+            got=f"{'; '.join(wrong[:3])}{f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''}",
+            remedy="`python -m flows._cli.apply` applies it, and so does `make up`.",
+        )
+    return f"{here.api_url}: {len(wanted)} deployments, {len(triggers)} automations"
+
+
+def _worker_check(here: Settings) -> str:
+    online = Server(here.api_url, here.api_auth, attempts=1).workers(POOL)
+    if not online:
+        raise ServerError(
+            "no worker polls",
+            subject=f"work pool {POOL}",
+            remedy="`make up` starts one, or `prefect worker start --pool mlops`; runs wait for it.",
+        )
+    return ", ".join(online)
 
 
 def alerts() -> Answer:

@@ -15,8 +15,10 @@ import pytest
 import yaml
 
 from flows._cli.alerts import ALERTS
-from flows._cli.lint import problems, unheard
+from flows._cli.lint import lint, problems
+from flows._cli.lint_loops import DECIDES, EMITS, FOR_THE_RECORD, FROM_OUTSIDE, unheard
 from mlcore import events
+from mlcore.errors import SettingsError
 from mlcore.events import Event
 
 ROOT = Path(__file__).parent.parent.parent
@@ -76,6 +78,78 @@ def test_prefect_yaml_is_sound():
         (("deployments", 5, "concurrency_limit"), 1, "loses its slot"),
         (("deployments", 0, "entrypoint"), "flows/publish.py:publsh", "no such flow"),
         (("deployments", 0, "parameters"), {"x": 1}, "no parameter 'x'"),
+        (("deploymnts",), [], "unknown key 'deploymnts'"),
+        (("deployments",), {}, "a list of `deployments`"),
+        (("deployments", 0), "publish", "deployments[0]: must be a mapping"),
+        (("deployments", 0, "trigers"), [], "flows/publish.py:publish: unknown key 'trigers'"),
+        (("deployments", 0, "work_pool", "nam"), "x", "work_pool: unknown key 'nam'"),
+        (("deployments", 0, "work_pool"), None, "needs a work_pool"),
+        (("deployments", 0, "work_pool", "job_variables"), {"env": {"X": "{{ event.id }}"}}, "drops templates"),
+        (("deployments", 0, "name"), "nightly", "must have the name 'default'"),
+        (("deployments", 0, "entrypoint"), None, "needs an entrypoint"),
+        (("deployments", 0, "entrypoint"), "flows/nothing.py:publish", "no such flow"),
+        (("deployments", 1, "entrypoint"), "flows/publish.py:publish", "2 deployments have this flow"),
+        (("deployments", 0, "triggers"), {"name": "x"}, "triggers must be a list"),
+        (("deployments", 0, "triggers", 0), "x", "triggers[0]: must be a mapping"),
+        (("deployments", 0, "triggers", 0, "name"), None, "triggers[0]: a trigger needs a name"),
+        (("deployments", 0, "triggers", 1, "name"), "publish-dataset when data is announced", "two triggers have"),
+        (("deployments", 0, "triggers", 0, "type"), "metric", "metric triggers are refused"),
+        (("deployments", 0, "triggers", 0, "type"), "sequence", "only type 'event'"),
+        (("deployments", 0, "triggers", 0, "enabled"), False, "switched off"),
+        (("deployments", 0, "triggers", 0, "posture"), "Proactive", "posture must be Reactive"),
+        (("deployments", 0, "triggers", 0, "expect"), "ml.dataset.announced", "must be a list of events"),
+        (("deployments", 0, "triggers", 0, "expect"), ["ml.*"], "expects 'ml.*', which nobody emits"),
+        (("deployments", 0, "triggers", 0, "within"), "2", "not debounced"),
+        (("deployments", 0, "triggers", 0, "within"), None, "not debounced"),
+        (("deployments", 0, "triggers", 0, "for_each"), ["prefect.resource.name"], "not debounced"),
+        (("deployments", 0, "triggers", 0, "schedule_after"), "soon", "must be seconds"),
+        (("deployments", 0, "triggers", 0, "match"), {"prefect.resource.id": "ml.usecase.bikeshare"}, "must match"),
+        (("deployments", 3, "triggers", 0, "match", "ml.approval.again"), True, "must be a text"),
+        (("deployments", 3, "triggers", 0, "match", "ml.aproval.again"), "true", "has the label 'ml.aproval.again'"),
+        (("deployments", 0, "triggers", 0, "parameters"), {}, "does not pass the use case"),
+        (("deployments", 0, "triggers", 0, "parameters", "usecase"), 5, "the flow wants str, this is 5"),
+        (("deployments", 4, "triggers", 1, "parameters", "dataset_version"), "new", "this is 'new'"),
+        (("deployments", 4, "triggers", 1, "parameters", "dataset_version"), True, "this is True"),
+        (
+            ("deployments", 4, "triggers", 1, "parameters", "dataset_version"),
+            "{{ event.payload.uri | default('') }}",
+            "the payload's 'uri' is str",
+        ),
+        (
+            ("deployments", 4, "triggers", 1, "parameters", "window_id"),
+            "{{ event.payload.dataset_version }}",
+            "'dataset_version' is int",
+        ),
+        (("deployments", 0, "triggers", 0, "parameters", "uri"), "{{ event.payload.uri", "cannot be rendered"),
+        (("deployments", 0, "triggers", 0, "parameters", "uri"), "{{ evnt.payload.uri }}", "there is no 'evnt'"),
+        (("deployments", 0, "triggers", 0, "parameters", "uri"), "{{ event.paylod.uri }}", "has no 'paylod'"),
+        (("deployments", 0, "triggers", 0, "parameters", "uri"), "{{ event.payload['adr'] }}", "may lack 'adr'"),
+        (
+            ("deployments", 0, "triggers", 0, "parameters", "uri"),
+            "{{ event.payload.uri | nice }}",
+            "No filter named 'nice'",
+        ),
+        (("deployments", 0, "triggers", 0, "parameters", "uri"), {"a": [["{{ event.id }}"]]}, "drops a list item"),
+        (("deployments", 0, "triggers", 0, "parameters", "uri"), "{{ event.occurred }}", "event.occurred needs the"),
+        (("deployments", 0, "triggers", 0, "parameters", "event_id", "__prefect_kind"), "json", "jinja and a template"),
+        (("deployments", 0, "parameters"), {"uri": "{{ event.payload.uri }}"}, "only a trigger's parameters"),
+        (("deployments", 0, "parameters"), {"uri": 5}, "the flow wants str, this is 5"),
+        (("deployments", 0, "parameters"), ["uri"], "parameters must be a mapping"),
+        (("deployments", 5, "concurrency_limit"), {"limit": 1, "collision_strategy": "CANCEL_NEW"}, "loses its slot"),
+        (("deployments", 8, "schedules"), [{"intervall": 60}], "needs one of interval"),
+        (("deployments", 8, "schedules"), [{"interval": 60, "activ": True}], "unknown key 'activ'"),
+        (("deployments", 10, "schedules"), [{"interval": 60}], "schedules[0]: the flow needs the parameter 'usecase'"),
+        (("deployments", 0, "triggers", 0, "expect"), ["ml.window.closed"], "ml.dataset.announced: no trigger"),
+        (
+            ("deployments", 0, "triggers", 0, "expect"),
+            ["ml.dataset.announced", "ml.dataset.published"],
+            "ml.dataset.published -> ml.dataset.published: a loop without a decision, through flows/publish.py",
+        ),
+        (
+            ("deployments", 6, "triggers", 0, "expect"),
+            ["ml.model.validated", "ml.service.deployed"],
+            "ml.bento.built -> ml.service.deployed -> ml.model.promoted -> ml.bento.built: a loop without a decision",
+        ),
     ],
 )
 def test_the_linter_finds_what_prefect_would_take_silently(path, value, told):
@@ -110,10 +184,60 @@ def test_every_parameter_is_described_in_the_ui():
         assert silent == [], flow.name
 
 
+def test_a_trigger_that_gives_too_little_is_found():
+    """A flow that needs more than the trigger gives would crash at each event."""
+    data = copy.deepcopy(DATA)
+    data["deployments"][12]["triggers"] = [copy.deepcopy(data["deployments"][0]["triggers"][0])]
+    told = list(problems(data))
+    assert data["deployments"][12]["entrypoint"] == "flows/rollback.py:rollback"
+    assert any("the flow needs the parameter 'reason'" in problem for problem in told), told
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("deployments: [", ":1)"),
+        ("deployments:\n  - name: a\n    name: b\n", ":3)"),
+        ("a: 1\nb: &x {c: 1}\na: 2\n", "'a' is given twice"),
+        ("\tx", ":1)"),
+        ("", ""),
+        ("deployments", ""),
+    ],
+)
+def test_a_file_that_is_no_yaml_is_told_with_its_line(tmp_path, text, told):
+    """YAML itself would keep the last of two equal keys without a word."""
+    path = tmp_path / "prefect.yaml"
+    path.write_text(text)
+    if not told:
+        assert lint(path) == ["prefect.yaml: it must hold a list of `deployments`"]
+        return
+    with pytest.raises(SettingsError, match="cannot be read") as raised:
+        lint(path)
+    assert told in str(raised.value)
+
+
 def test_every_event_is_heard_or_only_told():
-    """An event that nobody listens to is either for the record, and listed here, or a mistake."""
-    for_the_record = {events.MODEL_TRAINED, events.APPROVAL_DENIED, events.SERVICE_DEPLOYED, events.RETRAINING_DECLINED}
-    assert set(unheard(DATA, frozenset(alert.event for alert in ALERTS))) == for_the_record
+    """Each is emitted by somebody, and only by flows that are there; what nobody hears is for the record."""
+    emitted = {event for names in EMITS.values() for event in names}
+    assert emitted | FROM_OUTSIDE == set(events.PAYLOAD_KEYS)
+    assert EMITS.keys() | DECIDES <= {deployment["entrypoint"] for deployment in DATA["deployments"]}
+    told = {alert.event for alert in ALERTS}
+    assert unheard(TRIGGERS, told) == []
+    assert FOR_THE_RECORD.isdisjoint({*told, *(event for _, trigger in TRIGGERS for event in trigger["expect"])})
+
+
+@pytest.mark.parametrize("entrypoint", EMITS)
+def test_a_flow_emits_what_its_own_file_announces(entrypoint):
+    """The table by which loops are found misses none of the events that are made in the flow's own module."""
+    import ast
+
+    made = set()
+    for node in ast.walk(ast.parse((ROOT / entrypoint.partition(":")[0]).read_text())):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("Event", "_record"):
+            for part in ast.walk(node):
+                if isinstance(part, ast.Attribute) and getattr(part.value, "id", "") == "events":
+                    made.add(getattr(events, part.attr))
+    assert made <= EMITS[entrypoint]
 
 
 LABELS = {
