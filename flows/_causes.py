@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from mlcore.ledger.store import Transaction, View
 
 WAKING: Final = (events.DRIFT_DETECTED, events.DATASET_PUBLISHED)
-_STALE: Final = timedelta(days=7)
+#: What is older than this is not decided about any more.
+STALE: Final = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def claim_all(context: Context, woken_by: ReceivedEvent | None) -> list[Decision
             if event.id in taken:
                 continue
             key = key_of(event)
-            if context.now() - event.occurred > _STALE:
+            if context.now() - event.occurred > STALE:
                 rows.append(_inbox.ignored(context, event, key, "stale", "it is older than a week"))
             elif (claim := claims.get(key)) is None:
                 claims[key] = claim = _claim(tx, context, event)

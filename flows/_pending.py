@@ -11,13 +11,17 @@ from flows import _approval, _causes, _inbox, _lease
 from flows.deploy import served_version, was_refused
 from flows.promote import due
 from mlcore import events, registry
+from mlcore.decision import DRIFT
 from mlcore.errors import ServerError
 from mlcore.events import Event
 from mlcore.ledger import leases
 from mlcore.ledger.records import (
     Approval,
     BentoRecord,
+    DatasetVersion,
+    DecisionRecord,
     Deployment,
+    DiagnosisRecord,
     Lease,
     OutboxEntry,
     Retraining,
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
 
 #: A stage that has not followed after so long was lost: its run died, or an event was swallowed by a debounce.
 PATIENCE: Final = timedelta(seconds=45)
+_LOOKED_AT: Final = 100  # the newest diagnoses and dataset versions
 
 
 def wake(context: Context) -> list[str]:
@@ -64,6 +69,7 @@ def _pending(
 
     for window in view.all(Window, usecase=name, state="closed"):
         yield event(events.WINDOW_CLOSED, window.id, window_id=window.id), window.closed_at
+    yield from _undecided(view, context, event)
     if not leases.is_held(view.get(Lease, name=_causes.lease_name(context)), now):
         for state in ("requested", "running"):
             for left in view.all(Retraining, usecase=name, state=state):
@@ -73,6 +79,26 @@ def _pending(
     for revalidation in view.all(Revalidation, usecase=name, state="requested"):
         yield _approval.again(revalidation, now), revalidation.requested_at
     yield from _unfinished_release(view, context, event, served)
+
+
+def _undecided(view: View, context: Context, event: Callable[..., Event]) -> Iterator[tuple[Event, datetime]]:
+    """Yield an event for each cause of this week that nobody has decided about: the one that it had was lost."""
+    name, week_ago = context.name, context.now() - _causes.STALE
+
+    def is_decided(key: str) -> bool:
+        return view.first(DecisionRecord, usecase=name, cause_key=key) is not None
+
+    newest: dict[str, DiagnosisRecord] = {}
+    for found in view.all(DiagnosisRecord, order_by="-created_at", limit=_LOOKED_AT, usecase=name):
+        newest.setdefault(found.window_id, found)
+    for found in newest.values():
+        if found.created_at > week_ago and found.cause in DRIFT and not is_decided(f"window:{found.window_id}"):
+            yield event(events.DRIFT_DETECTED, found.window_id, window_id=found.window_id), found.created_at
+    for dataset in view.all(DatasetVersion, order_by="-version", limit=_LOOKED_AT, usecase=name):
+        is_cause = dataset.origin != "collected" and dataset.published_at > week_ago
+        if is_cause and not is_decided(f"dataset:{dataset.version}"):
+            lost = event(events.DATASET_PUBLISHED, dataset.digest, dataset_version=dataset.version)
+            yield replace(lost, labels={"ml.dataset.origin": "announced"}), dataset.published_at
 
 
 def _unread(context: Context) -> list[tuple[Event, datetime]]:

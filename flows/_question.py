@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flows._approval import answers
@@ -52,11 +52,12 @@ def question(context: Context, approval: Approval) -> str:
         f"- **why it was trained**: {decision.sentence if decision else model.cause}",
         *([f"- **who started it**: {starter}"] if starter else []),
         f"- **algorithm**: {model.algorithm}, dataset version {approval.dataset_version}",
-        f"- **guards**: {sum(guard['outcome'] == 'passed' for guard in guards)} of {len(guards)} hold",
+        *_guards(guards),
         *([f"- **change of the champion's answers**: {change:.1%}"] if change is not None else []),
         *_slices(report),
         f"- **model digest**: `{approval.model_digest}`",
         f"- **report**: `{context.evaluation_page(evaluation.id)}`",
+        f"- **where it was made**: [the run in this UI]({context.settings.ui_url}/runs/flow-run/{model.flow_run_id})",
         f"- **answer by**: {approval.expires_at:%Y-%m-%d %H:%M} UTC; no answer means no",
         f"- **who may answer**: {', '.join(policy.approvers)}"
         + ("" if policy.self_approval else "; who started the training may only reject"),
@@ -65,6 +66,13 @@ def question(context: Context, approval: Approval) -> str:
         said = f", {', '.join(agreed)} did" if agreed else ""
         lines.append(f"- **how many must agree**: {policy.quorum}{said}; one no rejects")
     return "\n".join(lines)
+
+
+def _guards(guards: Sequence[Mapping[str, Any]]) -> list[str]:
+    held = [f"{guard['kind']} {guard['name']}" for guard in guards if guard["outcome"] == "passed"]
+    told = [f"- **guards**: {len(held)} of {len(guards)} hold{': ' if held else ''}{', '.join(held)}"]
+    told += [f"  - not held: {guard['sentence']}" for guard in guards if guard["outcome"] == "failed"]
+    return told + [f"  - not judged: {guard['sentence']}" for guard in guards if guard["outcome"] == "not_judged"]
 
 
 def _slices(report: Mapping[str, Any]) -> list[str]:

@@ -166,6 +166,24 @@ def test_an_answer_is_a_row_bound_to_what_was_shown(context):
     assert "granted, ann@example.org: a clear gain" in told
 
 
+def test_the_question_shows_what_an_answer_rests_on(context):
+    """The gain, each guard and what it found where it does not hold, the worst slice, and where all of it is."""
+    guards = [
+        {"kind": "limit", "name": "log_loss", "outcome": "passed", "sentence": "fine"},
+        {"kind": "slice", "name": "plan", "outcome": "not_judged", "sentence": "plan: 3 rows are too few"},
+    ]
+    slices = [
+        {"column": "plan", "slice": name, "difference": {"value": value}} for name, value in (("pro", -2.0), ("x", 0.5))
+    ]
+    shown = question(context, _get(context, _evaluated(context, 1, guards=guards, slices=slices)))
+    assert "promote it" in shown
+    assert "- **guards**: 1 of 2 hold: limit log_loss\n  - not judged: plan: 3 rows are too few" in shown
+    assert "2 compared; the least gain is of plan x, difference in loss +0.5" in shown
+    assert f"{context.settings.ui_url}/runs/flow-run/run)" in shown
+    assert str(context.settings.artifacts_root / "evaluations") in shown
+    assert "`sha256:1`" in shown
+
+
 def test_wrong_answers_are_refused_on_record_and_ask_again(context):
     """A stranger, no reason, texts that no database takes: nothing is decided, and the next answer counts."""
     asked = _evaluated(context, 1)

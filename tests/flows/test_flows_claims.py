@@ -12,7 +12,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from flows import _causes, _inbox
+from flows import _causes, _inbox, _pending
 from flows._context import Context
 from flows._server import ReceivedEvent, Server
 from flows.settings import Settings
@@ -25,6 +25,7 @@ from mlcore.ledger.records import (
     DecisionRecord,
     DiagnosisRecord,
     ModelVersion,
+    OutboxEntry,
     Retraining,
     Wakeup,
     Window,
@@ -311,3 +312,38 @@ def test_the_inbox_reads_on_after_the_clock_was_set_back(context, monkeypatch):
     monkeypatch.setattr(Context, "now", lambda _: back)
     server.kept.append(replace(_event(context, "again", events.DRIFT_DETECTED), occurred=back))
     assert _read(context) == ["again"]
+
+
+def test_a_cause_whose_event_was_lost_is_announced_again(context, monkeypatch):
+    """Delivered and gone, or its id taken by a forged one: the ledger knows what nobody has decided about."""
+    monkeypatch.setattr(_pending, "served_version", lambda _: None)
+    now = datetime.now(UTC)
+    harmed, healthy = _window(context, 1), _window(context, 2, "healthy")
+    with context.ledger.transaction() as tx:
+        for version, origin in ((1, "announced"), (2, "collected")):
+            digest = f"d{version}"
+            tx.add(
+                DatasetVersion(context.name, version, digest, "u", 0, 9, origin, "s", (), (), None, None, "q", {}, now)
+            )
+    context = replace(context, server=_listing([replace(harmed, payload={"window_id": "nowhere"})]))
+    _causes.claim_all(context, None)
+    assert _row(context, harmed).outcome == "ignored"
+
+    def left(minutes: int) -> set[str]:
+        later = now + timedelta(minutes=minutes)
+        monkeypatch.setattr(Context, "now", lambda _: later)
+        with context.ledger.read() as view:
+            before = {entry.id for entry in view.all(OutboxEntry)}
+        _pending.wake(context)
+        with context.ledger.read() as view:
+            made = [entry for entry in view.all(OutboxEntry) if entry.id not in before]
+        named = {entry.event: entry.body["payload"] for entry in made if entry.event in _causes.WAKING}
+        return {str(payload.get("window_id") or payload.get("dataset_version")) for payload in named.values()}
+
+    assert left(0) == set()
+    assert left(2) == {harmed.payload["window_id"], "1"}
+    assert healthy.payload["window_id"] not in left(4)
+    for number, payload in enumerate(({"window_id": harmed.payload["window_id"]}, {"dataset_version": 1})):
+        _causes.claim_all(context, _event(context, f"again{number}", _causes.WAKING[number], **payload))
+    assert left(6) == set()
+    assert left(60 * 24 * 8) == set()
