@@ -19,6 +19,7 @@ def audit_verify(head: str) -> Answer:
     """Check the chain, against an exported head (a file, or ``<rows>:<hash>``) where one is given."""
     ledger = open_ledger(settings())
     found = audit.verify(ledger, _head(head) if head else None)
+    audit.require_guarded(ledger)
     text = (
         f"{found.rows:,} entries, all as they were written. Keep this head elsewhere: {found.rows}:{found.hash}, "
         "or `mlops audit head FILE`."

@@ -52,10 +52,7 @@ def doctor() -> Answer:
     here = settings()
     checks: list[tuple[str, Callable[[], str]]] = [
         ("use cases", lambda: ", ".join(load(here, name).name for name in list_usecases(here.usecases)) or "none"),
-        (
-            "ledger",
-            lambda: f"{here.ledger.rpartition('@')[2]}: {audit.verify(open_ledger(here)).rows:,} audit entries",
-        ),
+        ("ledger", lambda: _ledger_check(here)),
         ("outbox", lambda: _outbox_check(open_ledger(here))),
         ("server", lambda: _server_check(here)),
         ("worker", lambda: _worker_check(here)),
@@ -124,6 +121,13 @@ def _status_lines(facts: dict[str, Any]) -> list[str]:
         for item in facts["waiting"]
     ]
     return lines
+
+
+def _ledger_check(here: Settings) -> str:
+    ledger = open_ledger(here)
+    rows = audit.verify(ledger).rows
+    audit.require_guarded(ledger)
+    return f"{here.ledger.rpartition('@')[2]}: {rows:,} audit entries"
 
 
 def _outbox_check(ledger: Ledger) -> str:

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from mlcore.ledger.store import Ledger, Transaction
 
 GENESIS: Final = "sha256:" + "0" * 64
+#: The triggers that the migrations leave.
+_GUARDS: Final[Mapping[str, frozenset[str]]] = {
+    "sqlite": frozenset({"audit_no_update", "audit_no_delete", "audit_no_replace"}),
+    "postgresql": frozenset({"audit_append_only", "audit_no_truncate"}),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +157,9 @@ def _check(number: int, previous: str, row: dict[str, Any]) -> datetime:
     if row["previous_hash"] != previous:
         raise _broken(number, f"the previous hash {previous}", "another: entries were reordered or deleted")
     try:
-        # what PostgreSQL's driver has parsed, and texts in SQLite
+        # a time that PostgreSQL's driver has parsed, a text in SQLite
         at = row["at"] if isinstance(row["at"], datetime) else datetime.fromisoformat(row["at"])
-        facts = row["facts"] if isinstance(row["facts"], dict) else json.loads(row["facts"])
+        facts = json.loads(row["facts"], object_pairs_hook=_each_once)
         if at.tzinfo is not None:
             raise ValueError("the ledger writes times without a zone, in UTC")
         at = at.replace(tzinfo=UTC)
@@ -164,6 +169,35 @@ def _check(number: int, previous: str, row: dict[str, Any]) -> datetime:
     if not unchanged:
         raise _broken(number, "content that gives its hash", "other content: it was edited")
     return at
+
+
+def require_guarded(ledger: Ledger) -> None:
+    """Make sure that the database still forbids to change the audit trail.
+
+    Raises
+    ------
+    AuditError
+        If a trigger that forbids it is gone or switched off: a chain that verifies may have been made anew.
+    """
+    guards = _GUARDS[ledger.dialect]
+    with ledger.read() as view:
+        found = view.triggers("audit")
+    if missing := sorted(guards - found):
+        raise AuditError(
+            "the audit trail is not guarded any more",
+            subject=ledger.dialect,
+            expected=f"triggers {', '.join(sorted(guards))} on table audit",
+            got=f"{', '.join(missing)} gone or switched off",
+            remedy="Find out who did it, verify against an exported head, and restore the triggers from a backup.",
+        )
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON that has each name once: of two, one reader takes the first and another the last."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name is given twice")
+    return found
 
 
 def _hash(row: dict[str, Any]) -> str:

@@ -69,15 +69,34 @@ class View:
         return found
 
     def raw(self, kind: type[Record], order_by: str) -> Iterator[dict[str, Any]]:
-        """Yield the rows in `order_by` as the driver gives them: what cannot be read as a record is seen too."""
+        """Yield the rows in `order_by` as the driver gives them: what cannot be read as a record is seen too.
+
+        JSON is the text that is stored.
+        """
         import sqlalchemy as sa
 
         table = tables.table(kind)
-        columns = [sa.type_coerce(column, sa.Text) for column in table.columns]  # a text passes unprocessed
+        columns = [
+            # psycopg parses JSON itself; elsewhere a text passes unprocessed
+            sa.cast(column, sa.Text)
+            if isinstance(column.type, sa.JSON) and self._connection.dialect.name == "postgresql"
+            else sa.type_coerce(column, sa.Text)
+            for column in table.columns
+        ]
         query = sa.select(*columns).order_by(table.c[order_by]).execution_options(yield_per=1000)
         names = table.columns.keys()
         for row in self._connection.execute(query):
             yield dict(zip(names, row, strict=True))
+
+    def triggers(self, table: str) -> set[str]:
+        """Return the names of the triggers on `table` that are switched on."""
+        import sqlalchemy as sa
+
+        if self._connection.dialect.name == "postgresql":
+            query = "SELECT tgname FROM pg_trigger WHERE tgrelid = CAST(:table AS regclass) AND tgenabled IN ('O', 'A')"
+        else:
+            query = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = :table"
+        return set(self._connection.scalars(sa.text(query), {"table": table}))
 
 
 class Transaction(View):
@@ -227,6 +246,11 @@ class Ledger:
         except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
             raise _unusable(url, error) from None
         return cls(engine, url)
+
+    @property
+    def dialect(self) -> str:
+        """Which database it is: ``sqlite`` or ``postgresql``."""
+        return self._engine.dialect.name
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:

@@ -154,6 +154,48 @@ def test_any_single_change_of_a_row_is_found(unguarded, tamper: Callable[[sa.Con
     assert audit.verify(unguarded, head) == head
 
 
+def test_a_fact_that_two_readers_see_differently_is_an_edit(unguarded):
+    """A name given twice: a database takes the first, this language the last, and the hash would be the same."""
+    with unguarded._engine.begin() as connection:
+        text = connection.scalar(sa.text("SELECT CAST(facts AS TEXT) FROM audit WHERE sequence = 3"))
+        forged = text.replace('{"nested"', '{"nested": {"list": []}, "nested"')
+        assert (forged != text, json.loads(forged)) == (True, json.loads(text))
+        kind = "TEXT" if unguarded.dialect == "sqlite" else "JSON"
+        change = f"UPDATE audit SET facts = CAST(:forged AS {kind}) WHERE sequence = 3"
+        connection.execute(sa.text(change), {"forged": forged})
+    with pytest.raises(AuditError, match="entry 3"):
+        audit.verify(unguarded)
+
+
+def test_a_guard_that_is_gone_is_told(ledger):
+    """Whoever wants to change the trail has to take it away first."""
+    audit.require_guarded(ledger)
+    drop = "DROP TRIGGER audit_no_delete"
+    with ledger._engine.begin() as connection:
+        connection.execute(
+            sa.text(drop if ledger.dialect == "sqlite" else "ALTER TABLE audit DISABLE TRIGGER audit_no_truncate")
+        )
+    with pytest.raises(AuditError, match=r"audit_no_(delete|truncate) gone or switched off"):
+        audit.require_guarded(ledger)
+
+
+def test_a_forged_tail_and_a_chain_made_anew_are_found_by_the_head(unguarded):
+    """A tail that links is a chain of its own: only what was exported tells which one is true."""
+    head = audit.verify(unguarded)
+    with unguarded.transaction() as tx:
+        tx.audit(usecase="a", actor="me", action="x", subject="s", at=NOW + timedelta(days=1))
+    longer = audit.verify(unguarded, head)
+    with unguarded._engine.begin() as connection:
+        connection.execute(sa.delete(TABLE))
+    with unguarded.transaction() as tx:
+        for number in range(longer.rows):
+            tx.audit(usecase="a", actor="you", action="x", subject=str(number), at=NOW)
+    audit.verify(unguarded)
+    for kept in (head, longer):
+        with pytest.raises(AuditError, match="it was rewritten"):
+            audit.verify(unguarded, kept)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -263,8 +305,13 @@ def test_the_command_finds_a_chain_cut_off_after_the_head_was_exported(tmp_path,
     assert facts["rows"] == 3
     assert "3 entries" in text
     with ledger._engine.begin() as connection:
+        guard = connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE name = 'audit_no_delete'").scalar_one()
         connection.exec_driver_sql("DROP TRIGGER audit_no_delete")
         connection.exec_driver_sql("DELETE FROM audit WHERE sequence > 1")
+    with pytest.raises(AuditError, match="not guarded any more"):
+        audits.audit_verify("")
+    with ledger._engine.begin() as connection:
+        connection.exec_driver_sql(guard)  # a vandal who leaves no trace but what the head shows
     assert audits.audit_verify("")[0]["rows"] == 1
     for head in (str(tmp_path / "head.json"), f"3:{facts['hash']}"):
         with pytest.raises(AuditError, match="cut off"):
