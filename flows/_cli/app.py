@@ -294,7 +294,7 @@ def trace(identifier: str, *, html: Path | None = None, output: Output = Output(
     ----------
     identifier
         Of a prediction, run, event, window, approval, evaluation, decision, Bento or deployment;
-        or use case/model/version, or use case/dataset/version.
+        or use case/model/version, or use case/dataset/version, or the digest of one of them.
     html
         Draw it on a page that needs nothing else.
     """

@@ -49,8 +49,8 @@ def trace(
     view : View
     identifier : str
         The id of a prediction (as ``/predict`` returned it), ``<use case>/model/<version>``,
-        ``<use case>/dataset/<version>``, a window's or an approval's id, or the id of a flow run, event,
-        evaluation or decision.
+        ``<use case>/dataset/<version>``, the digest of one of them, a window's or an approval's id, or the id of a
+        flow run, event, evaluation or decision.
     find_prediction : callable
         Looks a captured row up.
     count_predictions : callable, optional
@@ -150,6 +150,10 @@ class _Chain:
             self._model(evaluation.usecase, evaluation.model_version)
         if decision := view.get(DecisionRecord, id=identifier):
             self._decision(decision)
+        for model in view.all(ModelVersion, order_by="version", digest=identifier):
+            self._model(model.usecase, model.version)
+        for dataset in view.all(DatasetVersion, order_by="version", digest=identifier):
+            self._dataset(dataset.usecase, dataset.version, forward=True)
         if bento := view.first(BentoRecord, tag=identifier):
             self._model(bento.usecase, bento.model_version)
         if deployment := view.get(Deployment, id=identifier):
@@ -278,12 +282,24 @@ class _Chain:
                 self._add("answer", key, said.answered_at, sentence, last, shown=said.model_digest)
         return last
 
+    def _judged_until(self, model: ModelVersion, at: datetime) -> int:
+        """Return the last judgement or answer on a model that is not later than `at`; the model where there is none."""
+        itself = self.places["model", f"{model.usecase}/model/{model.version}"]
+        found: dict[str, Any] = {"usecase": model.usecase, "model_version": model.version}
+        judged = [("evaluation", item.id, item.created_at) for item in self.view.all(Evaluation, **found)]
+        judged += [
+            ("approval", item.id, item.answered_at or item.requested_at) for item in self.view.all(Approval, **found)
+        ]
+        shown = [(when, self.places[kind, key]) for kind, key, when in judged if (kind, key) in self.places]
+        return max([item for item in shown if item[0] <= at], default=(at, itself))[1]
+
     def _released(self, model: ModelVersion, source: int) -> None:
         usecase, version = model.usecase, model.version
         named = self.view.all(AliasChange, order_by="changed_at", usecase=usecase, version=version)
         for change in self._newest(named, source, kind="alias", at=lambda item: item.changed_at):
             sentence = f"became {change.alias} (generation {change.generation}) by {change.actor}: {change.reason}"
-            self._add("alias", f"{usecase}/{change.alias}@{change.generation}", change.changed_at, sentence, source)
+            key, at = f"{usecase}/{change.alias}@{change.generation}", change.changed_at
+            self._add("alias", key, at, sentence, self._judged_until(model, at))
         bento = self.view.get(BentoRecord, usecase=usecase, model_version=version)
         if bento is not None:
             sentence = f"packaged as {bento.tag}"

@@ -26,7 +26,7 @@ _STAGES: Final[Mapping[str, tuple[str, ...]]] = {
 _COLUMN: Final = {kind: number for number, kinds in enumerate(_STAGES.values()) for kind in kinds}
 _COLOUR: Final = ("accent", "note", "good", "accent", "good", "note", "accent")
 _WIDTH, _GAP, _HEIGHT, _LINE, _TOP = 124, 20, 62, 74, 26
-_CHARACTERS, _LINES = 21, 3
+_CHARACTERS, _LINES = 18, 3  # of wide letters, too, so many fit
 
 
 def lineage_page(found: Trace) -> str:
@@ -95,7 +95,7 @@ def _box(step: TraceStep, x: int, y: int, asked: str) -> str:
     colour = _COLOUR[_COLUMN[step.kind]]
     told = textwrap.wrap(step.sentence, _CHARACTERS, max_lines=_LINES, placeholder="…") or [""]
     texts = "".join(
-        f'<text x="{x + 9}" y="{y + 26 + 12 * row}" style="fill:var(--ink);font-size:10.5px">{html.escape(line)}</text>'
+        f'<text x="{x + 9}" y="{y + 26 + 12 * row}" style="fill:var(--ink);font-size:10px">{html.escape(line)}</text>'
         for row, line in enumerate(told)
     )
     stroke = 2.2 if step.id == asked else 0.8

@@ -138,6 +138,8 @@ def test_from_a_dataset_forward_to_what_was_served(story):
         ("decision1", {"decision", "dataset", "model"}),
         ("b:2", {"bento", "model"}),
         ("dep1", {"deployment", "model"}),
+        ("m2", {"model", "approval", "dataset"}),
+        ("d1", {"dataset", "quality", "model"}),
     ],
 )
 def test_every_kind_of_id_leads_into_the_chain(story, identifier, kinds):
@@ -149,6 +151,16 @@ def test_every_kind_of_id_leads_into_the_chain(story, identifier, kinds):
     assert all(found.steps[link.source].id != found.steps[link.target].id for link in found.links)
     assert {place for _, place, _ in lines(found)} == set(range(len(found.steps)))
     assert children(found)[0]
+
+
+def test_an_alias_follows_what_was_known_when_it_was_set(story):
+    """A challenger is one by its evaluation, however it was answered later; a champion by who agreed."""
+    with story.transaction() as tx:
+        at = _at(22) + timedelta(seconds=1)
+        registry.challenge(tx, "b", 2, actor="run", reason="promote", now=at)
+    found = _trace(story, "b/model/2")
+    before = {found.steps[link.target].id: found.steps[link.source].id for link in found.links}
+    assert (before["b/challenger@1"], before["b/champion@2"]) == ("e2", "approval-e2")
 
 
 def test_an_event_in_the_outbox_leads_to_what_it_announced(story):
