@@ -17,8 +17,9 @@ An event wakes a flow; it carries ids, never data, and nothing is done because a
 [decision 1](decisions/0001-events-wake-ledger-is-truth.md)). Its resource id is `ml.usecase.<name>`, its payload always
 holds `usecase` as well, and its own id is a UUID version 5 over name, use case and what makes the occurrence one: an
 event delivered twice is one. Only `ml.dataset.announced` is for other systems to send, and `ml.capture.sealed` for the
-service: any other event that this ledger has not announced, or that names no use case of it, starts nothing, and `maintain`
-gives it a row that says so. How to announce data from outside is in the [README](../README.md#your-own-data).
+service: any other event that this ledger has not announced, or that names no use case of it, starts nothing, and
+`maintain` gives it a row that says so. How to announce data from outside is in the
+[README](../README.md#your-own-data).
 """
 
 #: What each event says has happened, and who says it.

@@ -17,6 +17,7 @@ _ATTEMPTS = 4
 _FIRST_PAUSE_SECONDS = 0.3
 _PAGE = 50  # the server's own limit
 _UNACCEPTABLE = frozenset({400, 413, 422})  # what was sent is wrong; asking again changes nothing
+_UNKNOWN = 404
 _NOT_ALLOWED = frozenset({401, 403})
 _ENDED = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 _CANCELLED = frozenset({"CANCELLING", "CANCELLED"})
@@ -191,6 +192,10 @@ class Server:
                 if response.status_code not in (429, 500, 502, 503, 504):
                     if response.status_code in _UNACCEPTABLE:
                         kind, remedy = RefusedError, "What was sent does not fit this server."
+                    elif response.status_code == _UNKNOWN:
+                        remedy = (
+                            "The server does not know it. Was its database made anew? `make up` applies prefect.yaml."
+                        )
                     elif response.status_code in _NOT_ALLOWED:
                         remedy = "Set PREFECT_API_AUTH_STRING to the server's user:password."
                     break

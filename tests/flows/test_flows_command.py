@@ -192,6 +192,22 @@ def test_doctor_tells_of_a_server_that_lost_its_deployments_and_of_no_worker(hom
         status._worker_check(here)
 
 
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [(401, "PREFECT_API_AUTH_STRING"), (404, "made anew"), (422, "does not fit"), (503, "Is it running?")],
+)
+def test_what_a_server_refuses_has_a_remedy_of_its_own(home, monkeypatch, capsys, code, told):
+    """Without the credential, without deployments, with another version, busy: what to do differs."""
+    client = httpx.Client(
+        base_url="http://s/api", transport=httpx.MockTransport(lambda _: httpx.Response(code, json={"detail": "no"}))
+    )
+    monkeypatch.setattr(Server, "__init__", lambda self, *_, **__: self.__dict__.update(_client=client, _attempts=2))
+    monkeypatch.setattr(Server, "api_url", "http://s/api", raising=False)
+    error = _run(monkeypatch, capsys, "rollback churn why")["error"]
+    assert f"HTTP {code}" in error["got"]
+    assert told in error["remedy"]
+
+
 def test_an_error_keeps_its_parts_in_json():
     """A program reads what a person reads."""
     error = LedgerError("gone", subject="row 3", expected="it", got="none", remedy="Look.")
