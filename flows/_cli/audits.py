@@ -77,10 +77,15 @@ def audit_show(wanted: Filter, limit: int) -> Answer:
         and ("action" in equal or item.action.startswith(wanted.action))
     ][:limit][::-1]
     lines = [
-        f"{item.sequence:>6}  {item.at:%Y-%m-%d %H:%M:%S}  {item.action:<20} {item.subject}  {item.actor}"
+        f"{item.sequence:>6}  {item.at:%Y-%m-%d %H:%M:%S}  {item.action:<20} {item.subject}  {item.actor}{_why(item)}"
         for item in entries
     ]
     return [asdict(item) for item in entries], "\n".join(lines) or "No entry."
+
+
+def _why(entry: AuditEntry) -> str:
+    reason = str(entry.facts.get("reason") or entry.facts.get("sentence") or "")
+    return f"  {reason[:100]}" if reason else ""
 
 
 def _moment(option: str, text: str) -> datetime | None:

@@ -335,6 +335,7 @@ def test_the_command_shows_what_is_asked_for(tmp_path, monkeypatch):
                 action=("model.promoted", "approval.granted", "approval.denied")[number % 3],
                 subject=f"a/model/{number % 4}",
                 at=datetime(2026, 11, 1 + number, tzinfo=UTC),
+                reason=f"because of {number}",
             )
 
     def shown(limit: int = 50, **wanted: str) -> list[int]:
@@ -351,6 +352,7 @@ def test_the_command_shows_what_is_asked_for(tmp_path, monkeypatch):
     assert shown(since="2026-11-20", until="2026-11-22T01:00+01:00") == [19, 20]
     assert shown(limit=2, action="approval.", usecase="a", until="2026-11-10") == [4, 8]
     assert audit_show(Filter(usecase="nobody"), 5)[1] == "No entry."
+    assert audit_show(Filter(), 1)[1].endswith("a/model/3  d  because of 23")
     for wrong, limit in ((Filter(since="yesterday"), 5), (Filter(until="\0"), 5), (Filter(), 0)):
         with pytest.raises(MLOpsError):
             audit_show(wrong, limit)
