@@ -107,16 +107,24 @@ def evaluate(context: Context, challenger: ModelVersion) -> tuple[Evaluation, Ev
         created_at=context.now(),
     )
     failpoint("evaluation.before-page")
-    _write_page(context, challenger, evaluation, report)
+    _write_page(context, challenger, model.metadata, evaluation, report)
     _write_card(context, challenger, model.metadata, dataset, evaluation, report)
     return evaluation, report
 
 
-def _write_page(context: Context, challenger: ModelVersion, evaluation: Evaluation, report: EvaluationReport) -> None:
+def _write_page(
+    context: Context,
+    challenger: ModelVersion,
+    metadata: ModelMetadata,
+    evaluation: Evaluation,
+    report: EvaluationReport,
+) -> None:
     from mlcore.metrics import metric_named
     from mlcore.report.evaluation import EvaluationFacts, candidate_scores, write_evaluation_page
+    from mlcore.report.trials import trials_table
 
     metric = metric_named(context.usecase.training.search.metric, context.usecase.contract.task)
+    holdout = challenger.metrics["holdout"].get(metric.name)
     facts = EvaluationFacts(
         title=context.usecase.title,
         model_version=challenger.version,
@@ -130,9 +138,18 @@ def _write_page(context: Context, challenger: ModelVersion, evaluation: Evaluati
             challenger.candidates,
             chosen=challenger.algorithm,
             higher_is_better=metric.higher_is_better,
-            holdout=challenger.metrics["holdout"].get(metric.name),
+            holdout=holdout,
         ),
         learning_curve=[tuple(step) for step in challenger.metrics.get("learning_curve", ())],
+        search_metric=metric.name,
+        trials=trials_table(
+            challenger.candidates,
+            algorithm=challenger.algorithm,
+            parameters=challenger.parameters,
+            holdout=holdout,
+            higher_is_better=metric.higher_is_better,
+        ),
+        importance=metadata.importance,
     )
     write_evaluation_page(report, facts, context.evaluation_page(evaluation.id))
 

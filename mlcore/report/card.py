@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mlcore.report import page
-from mlcore.report.charts import Bar, bars
+from mlcore.report.trials import importance_blocks
 
 if TYPE_CHECKING:
     from mlcore.contract import Column
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from mlcore.validation import EvaluationReport
     from mlcore.validation.report import MetricResult
 
-_MOST_FEATURES: Final = 15
 #: A slice that is worse by more than this share is worth a warning.
 _MUCH: Final = 0.25
 _WHAT: Final = {
@@ -117,11 +116,7 @@ def _blocks(usecase: UseCase, metadata: ModelMetadata, report: EvaluationReport,
     yield page.table(("",), [(line,) for line in _caveats(usecase, report)], empty="Nothing is known against it.")
     yield page.heading("What it looks at")
     yield page.table(("column", "type", "unit", "allowed", "meaning"), map(_column, usecase.contract.features))
-    ranked = [item for item in metadata.importance if item["worsening"] > 0][:_MOST_FEATURES]
-    if ranked:
-        yield page.sentence(f"How much worse {metadata.metric.replace('_', ' ')} gets when one feature is shuffled:")
-        drawn = [Bar("importance", str(item["feature"]), float(item["worsening"])) for item in ranked]
-        yield page.picture(bars(drawn, x=f"worsening of {metadata.metric.replace('_', ' ')}"))
+    yield from importance_blocks(metadata.importance, metric=metadata.metric)
 
 
 def _figures(

@@ -151,7 +151,7 @@ def bars(items: Sequence[Bar], *, x: str, threshold: float | None = None) -> str
                 legend=alt.Legend(orient="top", title=None) if len(groups) > 1 else None,
             ),
         ),
-        base.mark_text(align="left", dx=4, fontSize=11).encode(x="value:Q", text=alt.Text("value:Q", format=".2f")),
+        base.mark_text(align="left", dx=4, fontSize=11).encode(x="value:Q", text=alt.Text("value:Q", format=".3~g")),
     ]
     if threshold is not None:
         layers += limit_line(threshold)

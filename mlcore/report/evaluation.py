@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from mlcore.report import charts, comparisons, page
 from mlcore.report.charts import Point
 from mlcore.report.comparisons import CandidateScore, Difference
+from mlcore.report.trials import importance_blocks
 
 if TYPE_CHECKING:
     from mlcore.validation import EvaluationReport
@@ -50,6 +51,12 @@ class EvaluationFacts:
     candidates : sequence of CandidateScore, default=()
     learning_curve : sequence of (rows, train, validation), default=()
         The search metric of the winner fitted on ever more rows.
+    search_metric : str, default=""
+        What the candidates were compared by.
+    trials : header and rows, default=((), ())
+        Of `trials_table`: everything that was tried.
+    importance : sequence of mapping, default=()
+        `ModelMetadata.importance`, the most important first.
     """
 
     title: str
@@ -62,6 +69,9 @@ class EvaluationFacts:
     unit: str = ""
     candidates: Sequence[CandidateScore] = ()
     learning_curve: Sequence[tuple[int, float, float]] = ()
+    search_metric: str = ""
+    trials: tuple[Sequence[str], Sequence[Sequence[str]]] = ((), ())
+    importance: Sequence[Mapping[str, Any]] = ()
 
 
 def evaluation_page(report: EvaluationReport, facts: EvaluationFacts) -> str:
@@ -138,12 +148,22 @@ def _blocks(report: EvaluationReport, facts: EvaluationFacts) -> Iterator[str]:
     yield from _metrics(report)
     yield from _slices(report)
     yield from _curves(report, facts)
+    yield from _candidates(facts, facts.search_metric.replace("_", " ") or report.metric.replace("_", " "))
+    yield from _worst(report, facts)
+    yield page.sentence(f"Model digest {facts.model_digest}.")
+
+
+def _candidates(facts: EvaluationFacts, metric: str) -> Iterator[str]:
     if facts.candidates:
         yield page.heading("Candidates")
         yield page.sentence("The further validation and holdout are from train, the more was learned by heart.")
-        yield page.picture(comparisons.candidates(facts.candidates, metric=report.metric.replace("_", " ")))
-    yield from _worst(report, facts)
-    yield page.sentence(f"Model digest {facts.model_digest}.")
+        yield page.picture(comparisons.candidates(facts.candidates, metric=metric))
+    if facts.trials[1]:
+        yield page.sentence(f"Everything that was tried, by its {metric}; the best first.")
+        yield page.table(*facts.trials)
+    if facts.importance:
+        yield page.heading("What it looks at")
+        yield from importance_blocks(facts.importance, metric=metric)
 
 
 def _figures(report: EvaluationReport) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from mlcore.modelstore import ModelMetadata
 from mlcore.report.card import CardFacts, write_model_card
 from mlcore.report.evaluation import EvaluationFacts, candidate_scores, write_evaluation_page
+from mlcore.report.trials import trials_table
 from mlcore.training.provenance import provenance
 from mlcore.training.run import TrainedModel, train_model
 from mlcore.training.splits import split_holdout
@@ -77,8 +79,27 @@ def test_the_page_draws_calibration_learning_curve_and_errors(judged, bikeshare:
         "rentals/h",
         scores,
         trained.scores.learning_curve,
+        trials=trials_table(
+            [trial.to_json() for trial in trained.trials],
+            algorithm=trained.algorithm,
+            parameters=trained.parameters,
+            holdout=trained.scores.holdout[trained.metric],
+            higher_is_better=False,
+        ),
+        importance=[asdict(item) for item in trained.importance],
     )
     page = write_evaluation_page(report, facts, tmp_path / "evaluation.html").read_text()
-    for heading in ("Every metric", "Calibration and learning curve", "Errors over time", "Candidates"):
+    for heading in (
+        "Every metric",
+        "Calibration and learning curve",
+        "Errors over time",
+        "Candidates",
+        "What it looks at",
+    ):
         assert f"<h2>{heading}</h2>" in page
-    assert page.count("<svg") >= 4
+    assert page.count("<svg") >= 5
+    tried = page.partition("Everything that was tried")[2].partition("</table>")[0]
+    assert tried.count("<tr>") == 1 + len(trained.trials)
+    assert tried.count(">chosen<") == 1
+    for trial in trained.trials:
+        assert all(f">{score:.4g}<" in tried for score in trial.validation)
