@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,8 +24,9 @@ from mlcore.ledger.records import DatasetVersion, Lease, ModelVersion
 from mlcore.policy.approval import Cause, normal
 
 if TYPE_CHECKING:
-    from mlcore.drift import Baseline
-    from mlcore.performance import PerformanceModel
+    import pandas as pd
+
+    from mlcore.metrics import Output
     from mlcore.training.provenance import Provenance
     from mlcore.training.run import TrainedModel
     from mlcore.training.trials import SearchJournal, Trial
@@ -120,55 +121,62 @@ def register(context: Context, model: ModelVersion, lease: Lease | None = None, 
 
 def describe(model: ModelVersion, trained: TrainedModel) -> tuple[str, str]:
     """Return one sentence and the table of all candidates."""
+    from mlcore.metrics import METRICS
     from mlcore.report.markdown import table
+    from mlcore.report.trials import trials_table
 
-    score = trained.scores.holdout[trained.metric]
-    baseline = trained.scores.dummy_holdout[trained.metric]
+    # not defined where the held-out rows are all of one class, for example
+    score, baseline = (
+        measured.get(trained.metric) for measured in (trained.scores.holdout, trained.scores.dummy_holdout)
+    )
     sentence = (
         f"Version {model.version} is a {model.algorithm} model of dataset version {model.dataset_version}: "
-        f"{trained.metric} {score:.4g} on the newest {trained.holdout_rows:,} rows, the dummy has {baseline:.4g}."
+        f"{trained.metric} {_told(score)} on the newest {trained.holdout_rows:,} rows, the dummy has {_told(baseline)}."
     )
     if trained.scores.weightings:
         tried = ", ".join(f"{name} {value:.4g}" for name, value in trained.scores.weightings.items())
         sentence += f" Of its training rows, {trained.scores.weighting} counts ({tried})."
-    rows = [
-        (
-            trial.candidate,
-            trial.state,
-            f"{trial.mean_validation:.4g}",
-            str(dict(trial.parameters)),
-            f"{trial.seconds:.1f}",
-        )
-        for trial in sorted(trained.trials, key=lambda trial: (trial.state != "done", trial.number))
-    ]
-    return sentence, table(("candidate", "state", trained.metric, "parameters", "seconds"), rows)
+    header, rows = trials_table(
+        model.candidates,
+        algorithm=model.algorithm,
+        parameters=model.parameters,
+        holdout=score,
+        higher_is_better=METRICS[trained.metric].higher_is_better,
+    )
+    return sentence, f"By {trained.metric}:\n\n{table(header, rows)}"
+
+
+def _told(value: float | None) -> str:
+    return "is not defined" if value is None else f"{value:.4g}"
 
 
 def _train(
     context: Context, dataset: DatasetVersion, seed: int, cause: str, cause_key: str, progress: SearchProgress
 ) -> tuple[ModelVersion, TrainedModel]:
+    frame, code = _read(context, dataset)
     from mlcore.modelstore import ModelMetadata, save_model
     from mlcore.training.fitting import in_threads
-    from mlcore.training.provenance import provenance
     from mlcore.training.run import golden_rows, train_model
 
-    frame = context.datasets.read(dataset.uri, dataset.table_version).to_pandas()
-    code = provenance(PROJECT)
+    watched: dict[str, bytes] = {}
+
+    def watch(train: pd.DataFrame, holdout: pd.DataFrame, output: Output) -> None:
+        watched.update(_for_monitoring(context.usecase, train, holdout, output))
+
     journal = _journal(context, dataset, seed, code)
     place = _dask.cluster_runner(context, dataset, seed) if context.settings.dask else nullcontext(in_threads)
     with place as runner:
-        trained = train_model(frame, context.usecase, seed=seed, progress=progress, journal=journal, runner=runner)
+        trained = train_model(
+            frame, context.usecase, seed=seed, progress=progress, journal=journal, runner=runner, beside=watch
+        )
     metadata = ModelMetadata.of(trained, code, dataset_version=dataset.version, dataset_digest=dataset.digest)
-    baseline, performance = _for_monitoring(context.usecase, trained)
     bundle = save_model(
         trained,
         context.settings.models_root,
         context.usecase,
         metadata,
         golden_rows(frame, context.usecase),
-        baseline=baseline.to_bytes(),
-        reference=baseline.reference_bytes(),
-        performance=performance.to_bytes() if performance is not None else b"",
+        **watched,
     )
     journal.remove()
     model = ModelVersion(
@@ -203,14 +211,35 @@ def _journal(context: Context, dataset: DatasetVersion, seed: int, code: Provena
     return SearchJournal(context.settings.artifacts_root / "searches" / context.name / f"{name}.jsonl")
 
 
-def _for_monitoring(usecase: UseCase, trained: TrainedModel) -> tuple[Baseline, PerformanceModel | None]:
-    """Return what live rows are compared with, and what estimates their error without labels."""
+def _read(context: Context, dataset: DatasetVersion) -> tuple[pd.DataFrame, Provenance]:
+    """Return the rows, and the code that is at work, while the packages that fit and keep a model are imported."""
+    import deltalake  # noqa: F401 - first of all, so that no two threads import the same
+    import pandas as pd  # noqa: F401
+
+    from mlcore.training.provenance import provenance
+
+    with ThreadPoolExecutor(1, "read") as pool:
+        rows = pool.submit(lambda: context.datasets.read(dataset.uri, dataset.table_version).to_pandas())
+        code = pool.submit(provenance, PROJECT)
+        import skops.io  # noqa: F401
+
+        import mlcore.training.run  # noqa: F401
+
+        return rows.result(), code.result()
+
+
+def _for_monitoring(usecase: UseCase, train: pd.DataFrame, holdout: pd.DataFrame, output: Output) -> dict[str, bytes]:
+    """Return what live rows are compared with, and what estimates their error without labels, for `save_model`."""
     from mlcore.drift import model_baseline
     from mlcore.metrics import metric_named
     from mlcore.performance import fit_performance_model
     from mlcore.training.splits import target_values
 
-    holdout, output = trained.holdout, trained.output
     truth, metric = target_values(holdout, usecase.contract), metric_named(usecase.window_metric, usecase.contract.task)
-    baseline = model_baseline(trained.train, holdout, output, usecase)
-    return baseline, fit_performance_model(holdout, truth, output, metric, usecase)
+    baseline = model_baseline(train, holdout, output, usecase)
+    performance = fit_performance_model(holdout, truth, output, metric, usecase)
+    return {
+        "baseline": baseline.to_bytes(),
+        "reference": baseline.reference_bytes(),
+        "performance": performance.to_bytes() if performance is not None else b"",
+    }

@@ -107,9 +107,12 @@ class Bench:
             return self._features[number]
 
 
-def score_sample(rows: int) -> slice:
-    """Return which of the rows that were fitted on are scored: evenly spread, up to twice `TRAIN_SCORE_ROWS`."""
-    return slice(None, None, max(1, rows // TRAIN_SCORE_ROWS))
+def score_sample(rows: int) -> Array:
+    """Return which of the rows that were fitted on are scored: evenly spread, up to twice `TRAIN_SCORE_ROWS`.
+
+    Positions copy these rows to one place; trees take five times as long for rows that a slice leaves apart.
+    """
+    return np.arange(0, rows, max(1, rows // TRAIN_SCORE_ROWS))
 
 
 def training_weights(

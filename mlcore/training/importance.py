@@ -49,14 +49,16 @@ def permutation_importance(
     matrix = pipeline[0].transform(frame, whole)
     model = pipeline[1:]
     before = metric.loss(metric.value(target, Output.of(model, matrix)))
-    found = []
+    # asked together: of a small question most of the time goes into asking
+    repeats, found = np.repeat(matrix[None], REPEATS, axis=0), []
     for position, name in enumerate(pipeline[0].get_feature_names_out()):
-        kept = matrix[:, position].copy()
-        worsenings = []
-        for _ in range(REPEATS):
-            matrix[:, position] = kept[rng.permutation(len(kept))]
-            worsenings.append(metric.loss(metric.value(target, Output.of(model, matrix))) - before)
-        matrix[:, position] = kept
+        kept = matrix[:, position]
+        for repeat in repeats:
+            repeat[:, position] = kept[rng.permutation(len(kept))]
+        answers = Output.of(model, repeats.reshape(-1, matrix.shape[1]))
+        rows = np.arange(len(answers.values)).reshape(REPEATS, -1)
+        worsenings = [metric.loss(metric.value(target, answers.take(part))) - before for part in rows]
+        repeats[:, :, position] = kept
         found.append(Importance(str(name), float(np.mean(worsenings)), float(np.std(worsenings))))
     finite = [importance for importance in found if np.isfinite(importance.worsening)]
     return tuple(sorted(finite, key=lambda importance: (-importance.worsening, importance.feature)))

@@ -65,15 +65,23 @@ class Preparation(TransformerMixin, BaseEstimator):
         numbers = matrix[:, self.numeric_]
         missing = np.isnan(numbers)
         if self.impute:
-            numbers = np.where(missing, self.medians_, numbers)
+            numbers[missing] = np.broadcast_to(self.medians_, numbers.shape)[missing]
         if self.scale:
             numbers = (numbers - self.means_) / self.scales_
-        blocks = [numbers]
-        if len(self.indicated_):
-            blocks.append(missing[:, self.indicated_].astype(np.float64))
+        flags = missing[:, self.indicated_]
+        begin = numbers.shape[1] + flags.shape[1]
+        # made in place: the one-hot columns are most of the memory that a linear model takes
+        prepared = np.zeros((len(matrix), begin + sum(len(levels) for levels in self.levels_)))
+        prepared[:, : numbers.shape[1]], prepared[:, numbers.shape[1] : begin] = numbers, flags
         for position, levels in zip(self.encoded_, self.levels_, strict=True):
-            blocks.append((matrix[:, position, None] == levels).astype(np.float64))
-        return np.hstack(blocks)
+            if not len(levels):
+                continue
+            column = matrix[:, position]
+            place = np.searchsorted(levels, column)
+            known = np.flatnonzero(levels[place.clip(max=len(levels) - 1)] == column)
+            prepared[known, begin + place[known]] = 1.0
+            begin += len(levels)
+        return prepared
 
     def get_feature_names_out(self, input_features: object = None) -> Array:  # noqa: ARG002 - scikit-learn's signature
         """Return the name of each prepared column."""

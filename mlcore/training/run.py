@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
+#: Takes the rows fitted on, the rows held out, and what the winner answers for these.
+Beside = Callable[["pd.DataFrame", "pd.DataFrame", Output], None]
+
 #: Further seeds that the winner is fitted with, to see what a seed is worth.
 SIBLINGS: Final = 2
 #: Shares of the newest fold's training rows that the learning curve is drawn from, besides all of them.
@@ -137,6 +140,7 @@ def train_model(
     progress: Progress | None = None,
     journal: SearchJournal | None = None,
     runner: Runner = in_threads,
+    beside: Beside | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> TrainedModel:
     """Train the use case's best candidate.
@@ -155,6 +159,8 @@ def train_model(
         Remembers the search's fits, for a training that was killed to go on from.
     runner : callable, default=in_threads
         Where the search's fits run.
+    beside : callable, optional
+        Called as soon as the winner has answered the held-out rows, while the evidence is still measured beside it.
     clock : callable, default=time.perf_counter
 
     Raises
@@ -192,6 +198,7 @@ def train_model(
     seeds = range(seed + 1, seed + 1 + SIBLINGS) if "random_state" in pipeline[-1].get_params() else ()
     siblings = [build_pipeline(usecase, candidate, best.parameters, other)[1:] for other in seeds]
     pipeline[0].fit(train)
+    dummy.steps[0] = pipeline.steps[0]  # it learns nothing about the target: both would learn the same
     known, held_out = (pipeline[0].transform(rows) for rows in (train, holdout))
 
     def measure_known() -> Mapping[str, float]:
@@ -206,12 +213,14 @@ def train_model(
         winner = pool.submit(_fit, pipeline[1:], known, target, weights)
         luck = [pool.submit(measure_sibling, sibling) for sibling in siblings]
         curve = pool.submit(_learning_curve, bench, candidate, best)
-        _fit(dummy, train, target)
+        _fit(dummy[1:], known, target)
         winner.result()
         fitted = clock()
         trained = pool.submit(measure_known)
         output = Output.of(pipeline[1:], held_out)
         on_holdout = all_metrics(contract.task, truth, output)
+        if beside is not None:
+            beside(train, holdout, output)
         importance = permutation_importance(pipeline, holdout, truth, metric, np.random.default_rng(seed))
         on_train, learning_curve = trained.result(), curve.result()
         scores = [on_holdout.get(gate.name, float("nan")), *(other.result() for other in luck)]
@@ -228,7 +237,7 @@ def train_model(
             train=on_train,
             validation={metric.name: best.mean_validation},
             holdout=on_holdout,
-            dummy_holdout=all_metrics(contract.task, truth, Output.of(dummy, holdout)),
+            dummy_holdout=all_metrics(contract.task, truth, Output.of(dummy[1:], held_out)),
             overfitting_gap=lost[1] - lost[0] if np.isfinite(lost).all() else 0.0,
             learning_curve=learning_curve,
             seed_deviation=_seed_deviation(scores),

@@ -26,18 +26,16 @@ def test_performance_is_realised_with_labels_and_estimated_without(churn, tmp_pa
     context = Context(Settings(home=tmp_path), churn, None, Server("http://127.0.0.1:9/api", attempts=1), "run")
     frame = churn_rows(2_000)
     trained = train_model(frame, churn, seed=1)
-    baseline, performance = _for_monitoring(churn, trained)
-    assert performance is not None
-    assert baseline.numeric["score"].rows == trained.holdout_rows
+    kept = _for_monitoring(churn, trained.train, trained.holdout, trained.output)
+    assert kept["performance"]
+    assert Baseline.from_bytes(kept["baseline"]).numeric["score"].rows == trained.holdout_rows
     bundle = save_model(
         trained,
         tmp_path,
         churn,
         ModelMetadata.of(trained, Provenance("", False, "", {})),
         golden_rows(frame, churn),
-        baseline=baseline.to_bytes(),
-        reference=baseline.reference_bytes(),
-        performance=performance.to_bytes(),
+        **kept,
     )
     model = load_model(bundle.uri, bundle.digest)
     learned = PerformanceModel.from_bytes(load_performance(model))

@@ -102,7 +102,16 @@ def test_bikeshare_beats_its_baseline_and_knows_why(bikeshare: UseCase, rentals:
 
 def test_a_classification_without_time_is_learned(make_churn: Any, customers: pd.DataFrame) -> None:
     """The second kind of use case runs through the same code."""
-    trained = train_model(customers, make_churn(), seed=0)
+    beside: list[tuple[int, int, Output]] = []
+    trained = train_model(
+        customers,
+        make_churn(),
+        seed=0,
+        beside=lambda train, holdout, output: beside.append((len(train), len(holdout), output)),
+    )
+    assert [(rows, held_out) for rows, held_out, _ in beside] == [(trained.train_rows, trained.holdout_rows)]
+    assert beside[0][2] is trained.output
+    assert Output.of(trained.dummy, customers).probabilities is not None
     assert trained.scores.holdout["roc_auc"] > 0.7
     assert trained.scores.holdout["log_loss"] < trained.scores.dummy_holdout["log_loss"]
     assert list(trained.pipeline.classes_) == ["no", "yes"]
