@@ -146,7 +146,12 @@ def save(tx: Transaction, context: Context, outcome: Outcome) -> Outcome:
             labels={"ml.dataset.origin": "announced" if dataset.origin == "manual" else dataset.origin},
         )
     )
-    sentence = f"{dataset.source} is dataset version {dataset.version}: {dataset.rows:,} rows, checked and cleaned."
+    steps = dataset.cleaning["steps"]
+    dropped = steps[0]["rows_before"] - dataset.rows if steps else 0
+    told = f" ({dropped:,} of {dropped + dataset.rows:,} dropped)" if dropped else ""
+    sentence = (
+        f"{dataset.source} is dataset version {dataset.version}: {dataset.rows:,} rows, checked and cleaned{told}."
+    )
     return replace(outcome, dataset=dataset, sentence=sentence)
 
 

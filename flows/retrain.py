@@ -184,6 +184,7 @@ def _assemble(context: Context, retraining: Retraining) -> DatasetVersion:
         context.datasets.read(base.uri, base.table_version),
         conform(sound, contract, source="captured rows"),
         contract,
+        keys_repeat=context.usecase.cleaning.key_duplicates == "keep",
         keep_since=_keep_since(context, sound),
     )
     outcome = publish.publish_table(

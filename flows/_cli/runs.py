@@ -56,6 +56,10 @@ def init(source: str, *, name: str, target: str, time: str | None, owner: str) -
         told = (
             f"Rows are ordered by {contract.time.name}{made}, in windows of a {usecase.monitoring.windows[0].period}."
         )
+        if usecase.cleaning.key_duplicates == "keep":
+            told += (
+                " Several rows have one time: all are kept, the columns that tell them apart are the first to check."
+            )
     text = (
         f"{path}: {len(contract.columns)} columns, {contract.task} of {contract.target.name}.\n{told}\n"
         f"Read it, correct it, then: mlops publish {name} {source}"

@@ -105,6 +105,7 @@ def infer_usecase(source: str, *, name: str, target: str, time: str | None, owne
         "description": f"Predicts {target}.",
         "owner": {"name": owner.partition("@")[0], "email": owner},
         "contract": {"task": task, "columns": columns, "minimum_rows": max(1, min(100, len(frame) // 10))},
+        **_kept(frame, at),
         "training": {
             "features": [{"kind": "calendar", "columns": [at], "parts": _calendar(frame[at])}] if at else [],
             "candidates": _candidates(task),
@@ -124,6 +125,12 @@ def _calendar(times: pd.Series) -> list[str]:
     """Return the parts of the calendar that vary: a date without a clock has no hour."""
     parts = {"hour": times.dt.hour, "weekday": times.dt.weekday, "month": times.dt.month}
     return [name for name, values in parts.items() if values.nunique() > 1] or ["month"]
+
+
+def _kept(frame: pd.DataFrame, at: str | None) -> dict[str, Any]:
+    """Keep the rows that share a time: without a key the time tells rows apart, and all but one would be dropped."""
+    several = at is not None and frame.drop_duplicates()[at].duplicated().any()
+    return {"cleaning": {"key_duplicates": "keep"}} if several else {}
 
 
 def _drift(features: pd.DataFrame, times: pd.Series | None, period: str) -> dict[str, Any]:

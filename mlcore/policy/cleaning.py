@@ -28,7 +28,8 @@ class CleaningPolicy(Frozen):
         default="drop", description="Rows that repeat another in every column."
     )
     key_duplicates: Literal["keep_first", "keep_last", "keep"] = Field(
-        default="keep_last", description="Rows that share their key with another."
+        default="keep_last",
+        description="Rows that share their key with another; without a key in the contract, their time.",
     )
     missing_target: Literal["drop_row", "keep"] = Field(
         default="drop_row", description="Rows without a target cannot be trained on."

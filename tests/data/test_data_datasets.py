@@ -167,6 +167,16 @@ def test_the_training_set_prefers_what_was_seen_later(bikeshare, bikeshare_table
     assert min(recent["recorded_at"].to_pylist()) == times[100]
 
 
+def test_rows_that_share_their_time_are_all_trained_on(bikeshare, bikeshare_table):
+    """Two stations an hour are two rows, and a labelled one still replaces the one that was published."""
+    frame = bikeshare_table.slice(0, 100).to_pandas()
+    two = conform(pd.concat([frame, frame.assign(temperature=-1.0)]), bikeshare.contract)
+    later = conform(frame.iloc[50:].assign(bikers=7), bikeshare.contract)
+    joined = training_set(two, later, bikeshare.contract, keys_repeat=True)
+    assert joined.num_rows == 200
+    assert joined["bikers"].to_pylist().count(7) >= 50
+
+
 def test_a_quarantined_batch_is_kept_whole(tmp_path):
     """The bytes that came and the reasons are there; keeping the batch again changes nothing."""
     source = tmp_path / "bad.csv"

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from mlcore.catalogue import catalogue
+from mlcore.data.cleaning import clean
 from mlcore.data.infer import infer_usecase, write_usecase
 from mlcore.data.ingest import read_source
 from mlcore.errors import IngestError, UseCaseError
@@ -164,6 +165,17 @@ def test_windows_of_a_draft_fit_the_rows(every, rows, period, tmp_path):
     rule = usecase.monitoring.windows[0]
     assert rule.period == period
     assert rule.minimum_rows < {"hour": 60, "day": 24, "week": 168, "month": 28}[period]
+
+
+def test_rows_of_several_shops_a_day_are_all_kept(tmp_path):
+    """Where nothing but the time tells rows apart, and it does not, none is a duplicate; else the policy stands."""
+    days = pd.date_range("2024-01-01", periods=200, freq="D", tz="UTC").repeat(3)
+    frame = pd.DataFrame({"day": days, "shop": list("abc") * 200, "sold": RNG.normal(size=600)})
+    usecase, table = _draft(tmp_path, frame, "sold")
+    assert clean(table, usecase.contract, usecase.cleaning).table.num_rows == 600
+    (tmp_path / "one").mkdir()
+    alone, _ = _draft(tmp_path / "one", frame[frame["shop"] == "a"].drop(columns="shop").assign(x=1.5), "sold")
+    assert alone.cleaning.key_duplicates == "keep_last"
 
 
 def test_running_numbers_and_empty_columns_are_no_features(tmp_path):
