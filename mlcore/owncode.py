@@ -42,6 +42,11 @@ def find_code(folder: Path) -> str:
     return digests.get(FILE, "")
 
 
+def code_folders() -> tuple[Path, ...]:
+    """Return the folders whose code is known, for another process to make it known, too."""
+    return tuple(sorted({path.parent.resolve() for path in _known.values()}))
+
+
 def code_file(digest: str) -> Path:
     """Return the file with this digest.
 

@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -23,6 +24,16 @@ if TYPE_CHECKING:
 
 _FILE: Final = "journal.jsonl"
 _LOCK: Final = "lock"
+
+
+@dataclass(frozen=True, slots=True)
+class SavedModel:
+    """A model's folder, the candidate that won its search with its parameters, and the size of its files."""
+
+    uri: str
+    digest: str
+    winner: tuple[str, Mapping[str, Any]]
+    size_bytes: int
 
 
 class Journal:
@@ -66,27 +77,9 @@ class Journal:
         except ModelFileError:
             return None
 
-    def keep_model(
-        self, key: str, trained: TrainedModel, usecase: UseCase, past: pd.DataFrame, baseline: Baseline
-    ) -> int:
-        """Keep a model, and return the size of its files in bytes."""
-        from mlcore.modelstore import ModelMetadata, save_model
-        from mlcore.training.run import golden_rows
-
-        metadata = ModelMetadata.of(trained)
-        bundle = save_model(
-            trained,
-            self.folder / "models",
-            usecase,
-            metadata,
-            golden_rows(past, usecase),
-            baseline=baseline.to_bytes(),
-            reference=baseline.reference_bytes(),
-        )
-        parameters = metadata.to_json()["parameters"]
-        fact = {"uri": bundle.uri, "digest": bundle.digest, "winner": [trained.algorithm, parameters]}
-        self.keep(f"model:{key}", fact)
-        return bundle.size_bytes
+    def keep_model(self, key: str, saved: SavedModel) -> None:
+        """Keep where a model is that `save_trained` wrote."""
+        self.keep(f"model:{key}", {"uri": saved.uri, "digest": saved.digest, "winner": list(saved.winner)})
 
     def winner(self, key: str) -> tuple[str, Mapping[str, Any]]:
         """Return the candidate that won the search of the model kept under `key`, and its parameters."""
@@ -101,6 +94,27 @@ class Journal:
     def close(self) -> None:
         """Let another backtest go on from here."""
         self._lock.close()
+
+
+def save_trained(
+    trained: TrainedModel, usecase: UseCase, past: pd.DataFrame, baseline: Baseline, folder: Path
+) -> SavedModel:
+    """Write a model of the rows `past` into the journal's `folder`."""
+    from mlcore.modelstore import ModelMetadata, save_model
+    from mlcore.training.run import golden_rows
+
+    metadata = ModelMetadata.of(trained)
+    bundle = save_model(
+        trained,
+        folder / "models",
+        usecase,
+        metadata,
+        golden_rows(past, usecase),
+        baseline=baseline.to_bytes(),
+        reference=baseline.reference_bytes(),
+    )
+    parameters = metadata.to_json()["parameters"]
+    return SavedModel(bundle.uri, bundle.digest, (trained.algorithm, parameters), bundle.size_bytes)
 
 
 def _locked(folder: Path) -> IO[bytes]:

@@ -209,7 +209,7 @@ def examine(
     truth, told = target_values(rows[has_label], contract), output.take(has_label)
     drift = None
     if "drift" in rule.checks:
-        drift = model_drift(model.baseline, rows, output, usecase, minimum_rows=rule.minimum_rows)
+        drift = model_drift(model.baseline, rows, output, usecase, minimum_rows=rule.minimum_rows, only_deciding=True)
     policy = usecase.monitoring.performance
     performance = realised(truth, told, len(rows), metric, model.reference, policy)
     diagnosis = diagnose(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from mmap import ACCESS_READ, mmap
@@ -10,6 +12,7 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
+from mlcore.backtest.journal import SavedModel, save_trained
 from mlcore.canonical import digest_value
 from mlcore.drift import Baseline, model_baseline
 from mlcore.metrics import Metric, metric_named
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mlcore.backtest.journal import Journal
+    from mlcore.backtest.trainers import Trainers
     from mlcore.training.run import TrainedModel
     from mlcore.usecase import UseCase
 
@@ -65,7 +69,10 @@ class Models:
     journal : Journal, optional
         Keeps them on disk, for a backtest that was killed to go on from.
     search_once : bool, default=False
-        Only the first model is searched for; later ones are its candidate with its parameters, fitted again.
+        Only the first model is searched for; later ones are its candidate with its parameters, fitted again. Where
+        that is a constant answer, later ones are searched for, too.
+    trainers : Trainers, optional
+        Train side by side what is foreseen, once training has shown to take its time.
     """
 
     def __init__(
@@ -76,13 +83,17 @@ class Models:
         *,
         journal: Journal | None = None,
         search_once: bool = False,
+        trainers: Trainers | None = None,
     ) -> None:
         self._frame, self._usecase, self._seed = frame, usecase, seed
+        self._trainers = trainers
+        self._ahead: dict[str, Future[SavedModel | None]] = {}
         self._journal, self._search_once = journal, search_once
         self._recipe: UseCase | None = None
         #: Only what a strategy has in force stays in memory; the journal has the others.
         self._known: WeakValueDictionary[str, Trained] = WeakValueDictionary()
         self.trained = 0
+        self._seconds = 0.0
 
     def at(self, moment: datetime) -> Trained:
         """Return the model trained on everything before `moment`, within the policy's training window."""
@@ -110,6 +121,37 @@ class Models:
         TrainingError
             If they are too few, or have one class only.
         """
+        key = self._key(usecase, moment, without)
+        found = self._known.get(key)
+        if found is None:
+            found = self._stored(key, usecase, moment) or self._new(key, usecase, moment, without, rows)
+            self._known[key] = found
+        if self._search_once and self._recipe is None:
+            self._recipe = self._fixed(key, usecase)
+        return found
+
+    def foresee(self, usecase: UseCase, moments: Sequence[datetime], without: tuple[datetime, ...], left: int) -> None:
+        """Have the models of these moments trained meanwhile, which are likely to be asked for, in this order.
+
+        Parameters
+        ----------
+        usecase : UseCase
+        moments : sequence of datetime
+        without : tuple of datetime
+            As in `of`.
+        left : int
+            How many models will be asked for in all: for a few that are trained in no time nothing is started.
+        """
+        if self._trainers is None or not self._trainers.worth(left * self._seconds):
+            return
+        wanted = {self._key(usecase, moment, without): moment for moment in moments}
+        for key in [key for key, future in self._ahead.items() if key not in wanted and future.cancel()]:
+            del self._ahead[key]
+        for key, moment in wanted.items():
+            if key not in self._ahead and key not in self._known and not self._is_kept(key):
+                self._ahead[key] = self._trainers.train(self._recipe_for(usecase), moment, without)
+
+    def _key(self, usecase: UseCase, moment: datetime, without: tuple[datetime, ...]) -> str:
         recipe = self._recipe_for(usecase)
         dump = recipe.model_dump(mode="json", include={*_LEARNED_FROM, "validation", "retraining", "monitoring"})
         facts = {name: dump[name] for name in _LEARNED_FROM}
@@ -122,14 +164,7 @@ class Models:
             "moment": moment.astimezone(UTC).isoformat(),
             "without": [start.isoformat() for start in without],
         }
-        key = digest_value(facts).removeprefix("sha256:")[:32]
-        found = self._known.get(key)
-        if found is None:
-            found = self._stored(key, usecase, moment) or self._train(key, recipe, moment, rows())
-            self._known[key] = found
-        if self._search_once and self._recipe is None:
-            self._recipe = self._fixed(key, usecase)
-        return found
+        return digest_value(facts).removeprefix("sha256:")[:32]
 
     def _recipe_for(self, usecase: UseCase) -> UseCase:
         if self._recipe is None:
@@ -140,7 +175,9 @@ class Models:
         """Return the use case with the winner of the first search as its only candidate."""
         assert self._journal is not None
         name, parameters = self._journal.winner(key)
-        candidate = next(item for item in usecase.training.candidates if item.name == name)
+        candidate = next((item for item in usecase.training.candidates if item.name == name), None)
+        if candidate is None:
+            return usecase
         fixed = candidate.model_copy(update={"parameters": {**candidate.parameters, **parameters}, "search": {}})
         search = usecase.training.search.model_copy(update={"trials": 1, "folds": 1})
         training = usecase.training.model_copy(update={"candidates": (fixed,), "search": search})
@@ -157,16 +194,38 @@ class Models:
         judged = FittedModel(loaded.pipeline, loaded.dummy, loaded.size_bytes, loaded.seed_deviation)
         return Trained(loaded.pipeline, baseline, reference, key, moment, judged)
 
-    def _train(self, key: str, usecase: UseCase, moment: datetime, past: pd.DataFrame) -> Trained:
-        from mlcore.training.run import train_model
+    def _is_kept(self, key: str) -> bool:
+        return self._journal is not None and self._journal.get(f"model:{key}") is not None
 
+    def _new(
+        self,
+        key: str,
+        usecase: UseCase,
+        moment: datetime,
+        without: tuple[datetime, ...],
+        rows: Callable[[], pd.DataFrame],
+    ) -> Trained:
+        recipe, ahead = self._recipe_for(usecase), self._ahead.pop(key, None)
+        if ahead is None and (self._trainers is None or not self._trainers.begun):
+            return self._train(key, recipe, moment, rows())
+        assert self._journal is not None and self._trainers is not None
+        saved = (ahead or self._trainers.train(recipe, moment, without)).result()
+        if saved is not None:
+            self._journal.keep_model(key, saved)
+            self.trained += 1
+        return self._stored(key, usecase, moment) or self._train(key, recipe, moment, rows())
+
+    def _train(self, key: str, usecase: UseCase, moment: datetime, past: pd.DataFrame) -> Trained:
+        began = time.perf_counter()
         past = recent(past, usecase, moment)
-        trained = train_model(past, usecase, seed=self._seed)
-        baseline = model_baseline(trained.train, trained.holdout, trained.output, usecase)
+        trained, baseline = learn(past, usecase, self._seed)
         size = 0
         if self._journal is not None:
-            size = self._journal.keep_model(key, trained, usecase, past, baseline)
+            saved = save_trained(trained, usecase, past, baseline, self._journal.folder)
+            self._journal.keep_model(key, saved)
+            size = saved.size_bytes
         self.trained += 1
+        self._seconds = time.perf_counter() - began
         return Trained(
             trained.pipeline,
             _mapped(baseline),
@@ -175,6 +234,14 @@ class Models:
             moment,
             _judged(trained, size),
         )
+
+
+def learn(past: pd.DataFrame, usecase: UseCase, seed: int) -> tuple[TrainedModel, Baseline]:
+    """Train a model as production does, less what is only told of it, and make its baseline."""
+    from mlcore.training.run import train_model
+
+    trained = train_model(past, usecase, seed=seed, evidence=False)
+    return trained, model_baseline(trained.train, trained.holdout, trained.output, usecase)
 
 
 def recent(past: pd.DataFrame, usecase: UseCase, moment: datetime) -> pd.DataFrame:

@@ -175,6 +175,7 @@ def detect_drift(
     blocks: int | None = None,
     scores: np.ndarray[Any, Any] | None = None,
     threads: int = 2,
+    only_deciding: bool = False,
 ) -> DriftReport:
     """Compare a window with the baseline, column by column, and whole rows by ``policy.multivariate``.
 
@@ -198,6 +199,9 @@ def detect_drift(
         Probability of the label given, for classification.
     threads : int, default=2
         Columns looked at at the same time. Sorting and merging let go of the interpreter's lock; answers do not change.
+    only_deciding : bool, default=False
+        Whole rows are compared only where no feature alone has drifted. Where one has, they change neither `outcome`,
+        `drifted` nor `joint`: they are a page's to tell, and cost more than everything else.
 
     Raises
     ------
@@ -227,8 +231,9 @@ def detect_drift(
         found = [look(name) for name in known]
     adjusted = benjamini_hochberg(np.array([item.p_value for item in found]))
     columns = tuple(_judge(replace(item, adjusted_p=float(p)), policy) for item, p in zip(found, adjusted, strict=True))
+    alone = any(item.drifted and item.name not in (PREDICTION, SCORE) for item in columns)
     whole = None
-    if baseline.whole is not None:
+    if baseline.whole is not None and not (only_deciding and alone):
         kept = baseline.numeric.get(SCORE)
         whole = baseline.whole.compare(frame, contract, policy, (kept.ordered if kept else None, scores))
     moved = any(item.drifted for item in columns) or (whole is not None and whole.outcome == "drift")

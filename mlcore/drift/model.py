@@ -39,7 +39,13 @@ def model_baseline(train: pd.DataFrame, holdout: pd.DataFrame, output: Output, u
 
 
 def model_drift(
-    baseline: Baseline, frame: pd.DataFrame, output: Output, usecase: UseCase, *, minimum_rows: int
+    baseline: Baseline,
+    frame: pd.DataFrame,
+    output: Output,
+    usecase: UseCase,
+    *,
+    minimum_rows: int,
+    only_deciding: bool = False,
 ) -> DriftReport:
     """Compare a window, and what the model answered for it, with the model's baseline.
 
@@ -54,6 +60,8 @@ def model_drift(
     usecase : UseCase
     minimum_rows : int
         With fewer nothing is said.
+    only_deciding : bool, default=False
+        As in `detect_drift`.
 
     Raises
     ------
@@ -70,4 +78,5 @@ def model_drift(
         minimum_rows=minimum_rows,
         blocks=independent_blocks(frame, contract, policy),
         scores=output.confidence,
+        only_deciding=only_deciding,
     )

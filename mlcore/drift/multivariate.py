@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 import numpy as np
 
 from mlcore.drift.encoding import without_empty
+from mlcore.reproducible import one_thread, sum_in_order
 
 if TYPE_CHECKING:
     from mlcore.policy.monitoring import DriftPolicy, Multivariate
@@ -168,14 +170,28 @@ def domain_classifier(reference: Rows, window: Rows, policy: DriftPolicy) -> Mul
     is_window = np.repeat([False, True], [len(reference.values), len(window.values)])
     unit = np.concatenate([units[0], units[1] + units[0].max() + 1])
     fold = np.concatenate([_halves(item, rng) for item in units])
-    quantiles, areas, shares = [], [], []
-    for held_out in (0, 1):
-        test = fold == held_out
-        trees = _fit(values[~test], is_window[~test])
+    tests = [fold == held_out for held_out in (0, 1)]
+    # the halves side by side, each in one thread: an answer that does not depend on the number of cores
+    with one_thread(), ThreadPoolExecutor(len(tests), "halves", sum_in_order) as pool:
+        shares = list(zip(pool.map(lambda test: _fit(values[~test], is_window[~test]), tests), tests, strict=True))
+        return _told(shares, values, is_window, unit, window.names, policy, rng)
+
+
+def _told(
+    shares: list[tuple[Any, Array]],
+    values: Array,
+    is_window: Array,
+    unit: Array,
+    names: tuple[str, ...],
+    policy: DriftPolicy,
+    rng: np.random.Generator,
+) -> MultivariateDrift:
+    """Return what the trees of each half say of the rows of the other."""
+    quantiles, areas = [], []
+    for trees, test in shares:
         ranks = _ranks(trees.predict_proba(values[test])[:, 1])
         areas.append(_area(ranks, is_window[test]))
         quantiles.append(NormalDist().inv_cdf(1 - _permutation_p(ranks, is_window[test], unit[test], rng)))
-        shares.append((trees, test))
     area, p_value = float(np.mean(areas)), 1 - NormalDist().cdf(float(np.mean(quantiles)))
     smallest = NormalDist().cdf(float(np.sqrt(policy.minimum_effect / 2)))
     drifted = p_value <= policy.false_discovery_rate and area >= smallest
@@ -183,7 +199,7 @@ def domain_classifier(reference: Rows, window: Rows, policy: DriftPolicy) -> Mul
     if drifted:
         lost = np.mean([_lost(trees, values[test], is_window[test], rng) for trees, test in shares], axis=0)
         order = [position for position in np.argsort(-lost) if lost[position] >= 0.1 * max(lost.max(), 1e-9)]
-        columns = tuple((window.names[position], round(float(lost[position]), 4)) for position in order[:_MOST_COLUMNS])
+        columns = tuple((names[position], round(float(lost[position]), 4)) for position in order[:_MOST_COLUMNS])
     return MultivariateDrift(
         "domain_classifier",
         "drift" if drifted else "no_drift",
@@ -191,7 +207,7 @@ def domain_classifier(reference: Rows, window: Rows, policy: DriftPolicy) -> Mul
         area,
         float(p_value),
         columns,
-        len(window.values),
+        int(is_window.sum()),
     )
 
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from mlcore.metrics import Metric, Output, metric_named
 from mlcore.policy.training import Candidate, Weighting
+from mlcore.reproducible import one_thread, sum_in_order
 from mlcore.training.pipeline import build_pipeline, model_features
-from mlcore.training.reproducible import one_thread, sum_in_order
 from mlcore.training.splits import Fold, search_folds, target_values
 from mlcore.training.trials import Trial
 from mlcore.training.weights import fit_weighted, row_weights, takes_weights

@@ -16,6 +16,7 @@ import numpy as np
 from mlcore.errors import TrainingError
 from mlcore.metrics import Metric, Output, all_metrics, metric_named
 from mlcore.policy.training import Candidate, Weighting
+from mlcore.reproducible import sum_in_order
 from mlcore.training.fitting import (
     Bench,
     Job,
@@ -28,11 +29,10 @@ from mlcore.training.fitting import (
 )
 from mlcore.training.importance import Importance, permutation_importance
 from mlcore.training.pipeline import build_pipeline
-from mlcore.training.reproducible import sum_in_order
 from mlcore.training.search import Progress, SearchResult, dummy_candidate, planned_trials, search
 from mlcore.training.splits import Fold, evenly_spread, split_holdout, target_values, usable
 from mlcore.training.trials import SearchJournal, Trial
-from mlcore.training.weights import fit_weighted
+from mlcore.training.weights import fit_weighted, takes_weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,6 +142,7 @@ def train_model(
     runner: Runner = in_threads,
     beside: Beside | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    evidence: bool = True,
 ) -> TrainedModel:
     """Train the use case's best candidate.
 
@@ -162,6 +163,9 @@ def train_model(
     beside : callable, optional
         Called as soon as the winner has answered the held-out rows, while the evidence is still measured beside it.
     clock : callable, default=time.perf_counter
+    evidence : bool, default=True
+        Whether what only tells of the model is measured, too: importance, learning curve, scores on rows that it was
+        fitted on. It is the same model without. A recipe without a choice is then not fitted on folds either.
 
     Raises
     ------
@@ -185,9 +189,11 @@ def train_model(
             got=f"only {target[0]}",
             remedy="Look at where the target comes from; a constant needs no model.",
         )
-    found = search(train, usecase, seed=seed, progress=progress, journal=journal, runner=runner, clock=clock)
-    searched = clock()
     bench = Bench.of(train, usecase, seed=seed)
+    found = None if evidence else _without_choice(train, usecase, seed)
+    if found is None:
+        found = search(train, usecase, seed=seed, progress=progress, journal=journal, runner=runner, clock=clock)
+    searched = clock()
     best, weighting, weightings = _chosen(bench, found)
     weights = training_weights(train, usecase, weighting)
     candidate, _ = planned_trials(usecase, seed=seed)[best.number]
@@ -212,17 +218,20 @@ def train_model(
     with fitting_here(), ThreadPoolExecutor(len(os.sched_getaffinity(0)), "measure", sum_in_order) as pool:
         winner = pool.submit(_fit, pipeline[1:], known, target, weights)
         luck = [pool.submit(measure_sibling, sibling) for sibling in siblings]
-        curve = pool.submit(_learning_curve, bench, candidate, best)
+        curve = pool.submit(_learning_curve, bench, candidate, best) if evidence else None
         _fit(dummy[1:], known, target)
         winner.result()
         fitted = clock()
-        trained = pool.submit(measure_known)
+        trained = pool.submit(measure_known) if evidence else None
         output = Output.of(pipeline[1:], held_out)
         on_holdout = all_metrics(contract.task, truth, output)
         if beside is not None:
             beside(train, holdout, output)
-        importance = permutation_importance(pipeline, holdout, truth, metric, np.random.default_rng(seed))
-        on_train, learning_curve = trained.result(), curve.result()
+        importance: tuple[Importance, ...] = ()
+        if evidence:
+            importance = permutation_importance(pipeline, holdout, truth, metric, np.random.default_rng(seed))
+        on_train = trained.result() if trained is not None else {}
+        learning_curve = curve.result() if curve is not None else ()
         scores = [on_holdout.get(gate.name, float("nan")), *(other.result() for other in luck)]
     lost = [metric.loss(measured.get(metric.name, float("nan"))) for measured in (on_train, on_holdout)]
     return TrainedModel(
@@ -235,7 +244,7 @@ def train_model(
         metric=metric.name,
         scores=Scores(
             train=on_train,
-            validation={metric.name: best.mean_validation},
+            validation={metric.name: best.mean_validation} if best.validation else {},
             holdout=on_holdout,
             dummy_holdout=all_metrics(contract.task, truth, Output.of(dummy[1:], held_out)),
             overfitting_gap=lost[1] - lost[0] if np.isfinite(lost).all() else 0.0,
@@ -285,6 +294,8 @@ def _chosen(bench: Bench, found: SearchResult) -> tuple[Trial, Weighting, Mappin
     may be the best with the right ones.
     """
     policy, metric = bench.usecase.training.rows, search_metric(bench.usecase)
+    if not found.best.validation:
+        return found.best, policy.choices[0], {}
     if policy.choices == ("everything",):
         return found.best, "everything", {}
     plan = planned_trials(bench.usecase, seed=bench.seed)
@@ -311,6 +322,19 @@ def _chosen(bench: Bench, found: SearchResult) -> tuple[Trial, Weighting, Mappin
         )
     best = min((item for item in policy.choices if item in scores), key=lambda item: metric.loss(scores[item]))
     return winners[best], best, scores
+
+
+def _without_choice(train: pd.DataFrame, usecase: UseCase, seed: int) -> SearchResult | None:
+    """Return the one candidate of a recipe that leaves nothing to choose, met by no fold; None for other recipes."""
+    (_, *plan), choices = planned_trials(usecase, seed=seed), usecase.training.rows.choices
+    if len(plan) != 1 or len(choices) != 1:
+        return None
+    candidate, parameters = plan[0]
+    model = build_pipeline(usecase, candidate, parameters, seed)
+    if not takes_weights(model, training_weights(train, usecase, choices[0])):
+        return None
+    only = Trial(1, candidate.name, candidate.estimator, {**candidate.parameters, **parameters})
+    return SearchResult(only, (only,), search_metric(usecase).name, 0)
 
 
 def _best_of_each(found: SearchResult, metric: Metric) -> list[Trial]:

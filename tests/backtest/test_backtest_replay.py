@@ -20,6 +20,7 @@ from mlcore.backtest import BacktestResult, Journal, Options, WindowResult, pars
 from mlcore.backtest.past import cut
 from mlcore.backtest.replay import STRATEGIES
 from mlcore.backtest.result import detections, summarise
+from mlcore.backtest.trainers import Trainers
 from mlcore.errors import JournalBusyError, TrainingError, UseCaseError
 
 HERE = Path(__file__).parent
@@ -171,6 +172,38 @@ def test_settings_are_keys_of_the_policy():
     for wrong in ("retraining.cooldwn=P7D", "retraining.cooldown=soon", "contract.task=x", "seed=1", "nothing"):
         with pytest.raises(UseCaseError):
             settings_of(usecase(), parse_set([wrong]))
+
+
+def test_what_trains_ahead_changes_nothing(tmp_path: Path, result: BacktestResult):
+    """Two processes that train what is foreseen find what one alone finds."""
+    options = Options(initial_windows=4)
+    expected = tuple(item for item in result.summaries if item.strategy in STRATEGIES)
+    journal = Journal(tmp_path / "journal")
+    together = replay(past(), usecase(), seed=0, options=options, journal=journal, processes=2)
+    assert together.summaries == expected
+    assert together.windows == tuple(item for item in result.windows if item.strategy in STRATEGIES)
+
+
+def test_a_trainer_that_died_is_told_apart_from_rows_that_cannot_be_learned(tmp_path: Path):
+    """Misfortune of a process is None, and the replay trains itself; a model that cannot be is what it always is."""
+    whole = cut(past(), usecase(), initial=4)
+    trainers = Trainers(whole, 0, tmp_path, 1)
+    try:
+        with pytest.raises(TrainingError):
+            trainers.train(usecase(), whole.starts[0], ()).result()
+        assert trainers.train(usecase(), whole.starts[4], ()).result() is not None
+        trainers.kill()
+        assert trainers.train(usecase(), whole.starts[4], ()).result() is None
+    finally:
+        trainers.close()
+
+
+def test_the_candidate_of_the_first_search_is_fitted_again_also_where_a_constant_won(tmp_path: Path):
+    """Where nothing can be learned the first search takes the constant; the replay goes on, and searches again."""
+    frame = past(8)
+    noise = frame.assign(cost=np.random.default_rng(1).normal(size=len(frame)))
+    result = replay(noise, usecase(), seed=0, options=Options(initial_windows=4), journal=Journal(tmp_path / "journal"))
+    assert np.isfinite(result.summary("always").error)
 
 
 _CHILD = """

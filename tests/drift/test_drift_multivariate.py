@@ -118,6 +118,25 @@ def test_a_saved_baseline_compares_whole_rows_as_before(churn):
     assert DriftReport.from_json(look(saved).to_json()) == look(saved)
 
 
+def test_whole_rows_are_left_out_only_where_they_decide_nothing(churn):
+    """Where a feature alone has drifted the report says the same without them; where none has they are compared."""
+    baseline = build_baseline(churn_rows(2_000), churn_rows(2_000)["left"].to_numpy(), churn.contract)
+    moved, still = (
+        churn_rows(500, seed=1).assign(monthly_fee=lambda rows: rows["calls"] * 10.0),
+        churn_rows(500, seed=2),
+    )
+    for window, left_out in ((moved, True), (still, False)):
+        whole, deciding = (
+            detect_drift(
+                baseline, window, window["left"].to_numpy(), churn.contract, POLICY, minimum_rows=30, only_deciding=only
+            )
+            for only in (False, True)
+        )
+        assert (deciding.outcome, deciding.columns, deciding.joint) == (whole.outcome, whole.columns, whole.joint)
+        assert (deciding.multivariate is None) == left_out
+        assert whole.multivariate is not None
+
+
 def test_blocks_of_the_policy_hold_for_whole_rows(churn):
     """Customers of 10 days are 10 blocks of a day, and three of four days."""
     rows = churn_rows(480)

@@ -15,6 +15,7 @@ import pytest
 
 from mlcore.errors import TrainingError, UseCaseError
 from mlcore.metrics import METRICS, Output
+from mlcore.modelstore.identity import model_digest
 from mlcore.training.estimators import make_estimator
 from mlcore.training.fitting import Bench, Job, in_threads
 from mlcore.training.run import golden_rows, train_model
@@ -115,6 +116,20 @@ def test_a_classification_without_time_is_learned(make_churn: Any, customers: pd
     assert trained.scores.holdout["roc_auc"] > 0.7
     assert trained.scores.holdout["log_loss"] < trained.scores.dummy_holdout["log_loss"]
     assert list(trained.pipeline.classes_) == ["no", "yes"]
+
+
+def test_without_evidence_it_is_the_same_model(make_churn: Any, customers: pd.DataFrame) -> None:
+    """What only tells of a model costs more than the model: left out, its bytes and what judges it are as before."""
+    usecase = make_churn()
+    fixed = usecase.training.candidates[0].model_copy(update={"search": {}})
+    training = usecase.training.model_copy(update={"candidates": (fixed,)})
+    alone = usecase.model_copy(update={"training": training})
+    whole, bare = (train_model(customers, alone, seed=0, evidence=told) for told in (True, False))
+    assert whole.algorithm == bare.algorithm == fixed.name
+    assert model_digest(whole.pipeline, "") == model_digest(bare.pipeline, "")
+    assert (whole.scores.holdout, whole.scores.seed_deviation) == (bare.scores.holdout, bare.scores.seed_deviation)
+    assert whole.importance and whole.scores.learning_curve and len(whole.trials) == 2
+    assert not bare.importance and not bare.scores.learning_curve and len(bare.trials) == 1
 
 
 def test_a_class_seen_once_and_a_constant_target(make_churn: Any, bikeshare: UseCase, customers: pd.DataFrame) -> None:
