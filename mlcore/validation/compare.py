@@ -82,7 +82,9 @@ def evaluate(
     )
     primary = subject.compare(metric, seed_noise=_seed_noise(challenger, champion, policy.resamples, rng))
     others = [item for item in METRICS.values() if item.task == contract.task and item.name != metric.name]
-    found, slice_guards = slices(subject) if champion is not None else ([], [])
+    found, slice_guards = slices(subject)
+    if champion is None:
+        slice_guards = []  # told, for the card, and not judged: of a constant answer a slice may well be no worse
     leaks = leak_guards(subject, usable(train, contract), first=champion is None) if train is not None else ()
     guards = (*leaks, *all_guards(subject), *slice_guards)
     verdict, sentence, reasons = _judge(usecase, primary, guards, opponent)

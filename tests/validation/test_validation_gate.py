@@ -122,6 +122,19 @@ def test_a_challenger_worse_in_one_slice_is_caught(churn):
     assert any("plan = pro" in reason for reason in report.reasons)
 
 
+def test_the_slices_of_a_first_model_are_told_and_not_judged(churn):
+    """The card of a first model says for whom it is how good; worse than a constant for some is no refusal."""
+
+    def uneven(frame):
+        return np.where(frame["plan"] == "pro", 60.0, 0.2)
+
+    usecase = _regression(churn, slices=(SliceRule(column="plan"),))
+    report = _judge(usecase, Fee(uneven), None, dummy=Fee(_noise(30.0, 2)))
+    assert report.verdict == "promote"
+    assert {item.slice: round(item.challenger, 1) for item in report.slices} == {"basic": 0.2, "plus": 0.2, "pro": 60.0}
+    assert not [guard for guard in report.guards if guard.kind == "slice"]
+
+
 @pytest.mark.parametrize(
     ("validation", "kind"),
     [
