@@ -147,7 +147,7 @@ def describe(model: ModelVersion, trained: TrainedModel) -> tuple[str, str]:
 
 
 def _told(value: float | None) -> str:
-    return "is not defined" if value is None else f"{value:.4g}"
+    return "undefined" if value is None else f"{value:.4g}"
 
 
 def _train(
