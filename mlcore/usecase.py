@@ -74,6 +74,19 @@ class UseCase(Frozen):
             raise ValueError("training.rows.choices: without a time column only 'everything' can count")
         return self
 
+    @model_validator(mode="after")
+    def _rules_fit_the_columns(self) -> Self:
+        for rule in self.validation.invariances:
+            if not self.contract.column(rule.column).is_numeric:
+                raise ValueError(f"validation.invariances: {rule.column!r} is no number that could be changed")
+        target = self.contract.target
+        for group in self.validation.fairness:
+            if self.contract.task != "classification":
+                raise ValueError("validation.fairness: it is measured for classification only")
+            if group.positive and target.categories is not None and group.positive not in target.categories:
+                raise ValueError(f"validation.fairness.positive: {target.name} is never {group.positive!r}")
+        return self
+
     def _named_columns(self) -> Iterator[tuple[str, str]]:
         yield from (("cleaning.drop_rows_missing", name) for name in self.cleaning.drop_rows_missing)
         yield from (("cleaning.outliers", rule.column) for rule in self.cleaning.outliers)

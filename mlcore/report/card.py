@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _MUCH: Final = 0.25
 _WHAT: Final = {
     "limit": "limit",
+    "baseline": "better than a constant answer",
     "guard_metric": "further metric",
     "slice": "slice",
     "fairness": "fairness",

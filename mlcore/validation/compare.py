@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from mlcore.errors import ContractError
 from mlcore.metrics import METRICS, Output, metric_named
 from mlcore.validation.bootstrap import Resampler
 from mlcore.validation.evidence import calibration, change_fraction, residuals
@@ -55,37 +56,38 @@ def evaluate(
     rows = usable(holdout, contract)
     truth = target_values(rows, contract)
     opponent: Any = "champion" if champion is not None else "dummy"
+
+    def undecided(sentence: str, extra_rows: int | None = None) -> EvaluationReport:
+        return EvaluationReport(
+            "hold", sentence, (sentence,), opponent, metric.name, policy.confidence, len(rows), 0, extra_rows=extra_rows
+        )
+
     if len(rows) < policy.minimum_rows:
         sentence = f"{len(rows):,} held-out rows are too few to judge; {policy.minimum_rows:,} are asked for."
-        return EvaluationReport(
-            "hold",
-            sentence,
-            (sentence,),
-            opponent,
-            metric.name,
-            policy.confidence,
-            len(rows),
-            0,
-            extra_rows=policy.minimum_rows - len(rows),
-        )
+        return undecided(sentence, policy.minimum_rows - len(rows))
     # both look back at the same rows, not each at what it kept of its own training
-    answers = champion.output(rows, train) if champion is not None else Output.of(challenger.dummy, rows)
+    given = challenger.output(rows, train)
+    answers, why_not = _answers_of(champion, challenger, rows, train, given)
+    if answers is None:
+        remedy = "Train under its contract, or begin a use case of another name."
+        return undecided(f"The champion cannot be compared: {why_not}. {remedy}")
     subject = Subject(
         usecase=usecase,
         model=challenger,
         frame=rows,
         truth=truth,
-        challenger=challenger.output(rows, train),
+        challenger=given,
         opponent=answers,
         metric=metric,
         resampler=Resampler(len(rows), _blocks(rows, usecase), policy.resamples, rng),
+        first=champion is None,
     )
     primary = subject.compare(metric, seed_noise=_seed_noise(challenger, champion, policy.resamples, rng))
     others = [item for item in METRICS.values() if item.task == contract.task and item.name != metric.name]
     found, slice_guards = slices(subject)
     if champion is None:
         slice_guards = []  # told, for the card, and not judged: of a constant answer a slice may well be no worse
-    leaks = leak_guards(subject, usable(train, contract), first=champion is None) if train is not None else ()
+    leaks = leak_guards(subject, usable(train, contract)) if train is not None else ()
     guards = (*leaks, *all_guards(subject), *slice_guards)
     verdict, sentence, reasons = _judge(usecase, primary, guards, opponent)
     return EvaluationReport(
@@ -106,6 +108,26 @@ def evaluate(
         extra_rows=_extra_rows(primary, len(rows)) if verdict == "hold" else None,
         change_fraction=change_fraction(subject.challenger, answers) if champion is not None else None,
     )
+
+
+def _answers_of(
+    champion: Model | None, challenger: Model, rows: pd.DataFrame, train: pd.DataFrame | None, given: Output
+) -> tuple[Output | None, str]:
+    """Return the opponent's answers, or why it has none that can be compared: the contract is not what it was."""
+    if champion is None:
+        return Output.of(challenger.dummy, rows), ""
+    try:
+        answers = champion.output(rows, train)
+    except ContractError as error:
+        return None, f"it does not take these rows ({error.message}: {error.subject})"
+    if (answers.classes is None) != (given.classes is None):
+        return None, "it answers with " + ("numbers" if answers.classes is None else "labels")
+    if answers.classes is not None and given.classes is not None:
+        known, labels = (classes.tolist() for classes in (answers.classes, given.classes))
+        if not set(known) & set(labels):
+            told = (", ".join(map(str, items[:5])) for items in (known, labels))
+            return None, "it knows {}, and the labels are {}".format(*told)
+    return answers, ""
 
 
 def _seed_noise(challenger: Model, champion: Model | None, resamples: int, rng: np.random.Generator) -> Array | float:

@@ -6,12 +6,13 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from mlcore.errors import OwnCodeError
-from mlcore.metrics import metric_named
+from mlcore.metrics import Output, metric_named
 from mlcore.validation.evidence import calibration_error
 from mlcore.validation.report import GuardResult, Outcome, SliceResult
 from mlcore.validation.subject import Subject, margin
@@ -30,6 +31,7 @@ def all_guards(subject: Subject, clock: Callable[[], float] = time.perf_counter)
     """Check every guard that the policy names, and the ones that always hold; slices are judged by `slices`."""
     return (
         *_limits(subject),
+        *_baseline(subject),
         *_guard_metrics(subject),
         *_fairness(subject),
         *_invariances(subject),
@@ -98,6 +100,23 @@ def _limits(subject: Subject) -> Iterator[GuardResult]:
                 yield GuardResult("limit", metric.name, outcome, sentence, value, bound)
 
 
+def _baseline(subject: Subject) -> Iterator[GuardResult]:
+    """Compare the challenger with its own dummy: to beat a champion that has gone astray is not enough."""
+    dummy = subject.model.dummy
+    if dummy is None or subject.first:
+        return
+    result = replace(subject, opponent=Output.of(dummy, subject.frame)).compare(subject.metric)
+    undecided: Outcome = "failed" if result.difference.lower > 0 else "not_judged"
+    outcome: Outcome = "passed" if result.difference.upper < 0 else undecided
+    sentence = (
+        f"{result.name} {result.challenger.value:.4g} against {result.opponent.value:.4g} of always giving the same "
+        "answer"
+    )
+    if outcome != "passed":
+        sentence += ": do the features tell anything of the target, or is it mixed up?"
+    yield GuardResult("baseline", "dummy", outcome, sentence, result.challenger.value, result.opponent.value)
+
+
 def _guard_metrics(subject: Subject) -> Iterator[GuardResult]:
     for rule in subject.usecase.validation.guard_metrics:
         result = subject.compare(metric_named(rule.metric, subject.usecase.contract.task))
@@ -118,6 +137,7 @@ def _fairness(subject: Subject) -> Iterator[GuardResult]:
         selected, true = (
             np.asarray(values).astype(str) == positive for values in (subject.challenger.values, subject.truth)
         )
+        known = {positive} & {str(label) for label in (*labels, *subject.challenger.values)}
         groups = [rows for _, rows in _members(subject, rule.column) if rows.sum() >= rule.minimum_rows]
         for name, limit, masks in (
             ("demographic_parity", rule.maximum_demographic_parity_difference, [np.ones(len(true), dtype=bool)]),
@@ -125,10 +145,9 @@ def _fairness(subject: Subject) -> Iterator[GuardResult]:
         ):
             if limit is None:
                 continue
-            if len(groups) < 2:
-                yield GuardResult(
-                    "fairness", f"{name} of {rule.column}", "not_judged", "fewer than two groups are large enough"
-                )
+            if len(groups) < 2 or not known:
+                why = "fewer than two groups are large enough" if known else f"no held-out row is {positive}"
+                yield GuardResult("fairness", f"{name} of {rule.column}", "not_judged", why)
                 continue
             value = max(_spread([_rate(selected, rows & mask) for rows in groups]) for mask in masks)
             outcome: Outcome = "passed" if value <= limit else "failed"

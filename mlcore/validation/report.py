@@ -42,7 +42,7 @@ class GuardResult:
     Parameters
     ----------
     kind : str
-        limit, guard_metric, slice, fairness, calibration, latency, size, bad_rows, invariance or leak.
+        limit, baseline, guard_metric, slice, fairness, calibration, latency, size, bad_rows, invariance or leak.
     name : str
     outcome : {"passed", "failed", "not_judged"}
     sentence : str

@@ -54,7 +54,7 @@ class FittedModel:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Everything the guards look at."""
+    """Everything the guards look at; `first` where the opponent is the dummy, since there is no champion."""
 
     usecase: UseCase
     model: Model
@@ -64,6 +64,7 @@ class Subject:
     opponent: Output
     metric: Metric
     resampler: Resampler
+    first: bool = False
 
     def compare(self, metric: Metric, rows: Array | None = None, seed_noise: Array | float = 0.0) -> MetricResult:
         """Return `metric` of both models with intervals, on all rows or on the rows of a mask.

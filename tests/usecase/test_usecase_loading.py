@@ -44,6 +44,8 @@ def test_every_use_case_of_the_repository_loads(name):
         ("retraining.cooldown", "soon", "retraining.cooldown"),
         ("format", 2, "format"),
         ("validation.slices.0.column", "workday", "workday"),
+        ("validation.invariances", [{"column": "holiday", "change": 1, "prediction": "same"}], "no number that could"),
+        ("validation.fairness", [{"column": "holiday"}], "for classification only"),
         ("training.exclude", ["humidty"], "humidty"),
         ("training.features.3.columns", ["temperature", "humidty"], "training.features: polynomial"),
         ("training.features.3.columns", ["bikers"], "a feature or the time column, not the target"),

@@ -89,6 +89,27 @@ def fitted(case: UseCase, frame: pd.DataFrame) -> FittedModel:
     return FittedModel(trained.pipeline, trained.dummy)
 
 
+def judge_table(case: UseCase, frame: pd.DataFrame) -> EvaluationReport:
+    """Judge a model that has learned nothing: what is found is in the table, whatever is trained on it."""
+    train, holdout = split_holdout(frame, case)
+    constant = Constant(train[case.contract.target.name])
+    return evaluate(FittedModel(constant, constant), None, holdout, case, rng=np.random.default_rng(0), train=train)
+
+
+class Constant:
+    """The model that always gives the same answer."""
+
+    def __init__(self, target: pd.Series) -> None:
+        self.target = target
+        if target.dtype == object:
+            self.classes_ = np.unique(target)
+            self.predict_proba = lambda frame: np.full((len(frame), len(self.classes_)), 1 / len(self.classes_))
+
+    def predict(self, frame: pd.DataFrame) -> np.ndarray:
+        """Answer the median."""
+        return np.full(len(frame), self.target.median())
+
+
 def leaks(report: EvaluationReport) -> list[str]:
     """Return the names of the leaks that were found."""
     return [guard.name for guard in report.failures if guard.kind == "leak"]
@@ -115,6 +136,19 @@ PLANTED = {
         lambda f: f["demand"][::-1].rolling(6).mean()[::-1].shift(-1),
     ),
     "tomorrow's target": ("column from the future", lambda f: f["demand"].shift(-24)),
+    "the target for some of the rows": ("target in a column", lambda f: f["demand"].where(NOISE > 0.8)),
+    "the target, 0 for the others": ("target in a column", lambda f: f["demand"].where(NOISE > 0.5, 0.0)),
+    "the target among other numbers": ("target in a column", lambda f: f["demand"].where(NOISE > 0.3, 90 + 20 * NOISE)),
+    "the target in tiny numbers": ("target in a column", lambda f: f["demand"] * 1e-30),
+    "the target in huge numbers": ("target in a column", lambda f: np.exp(f["demand"])),
+    "a curve of the next row's target": ("column from the future", lambda f: np.exp(f["demand"].shift(-1) / 20)),
+    "the target in five rows": ("column from the future", lambda f: 7 - f["demand"].shift(-5)),
+    "the largest of the next six": (
+        "column from the future",
+        lambda f: f["demand"][::-1].rolling(6).max()[::-1].shift(-1),
+    ),
+    "a mean around the row": ("column from the future", lambda f: f["demand"].rolling(5, center=True).mean()),
+    "how much it will rise": ("column from the future", lambda f: f["demand"].shift(-1) - f["demand"]),
 }
 
 
@@ -122,17 +156,17 @@ PLANTED = {
 def test_a_column_that_knows_the_answer_is_found(planted):
     """The target, its near copies and its future among the features: rejected, the column named."""
     name, make = PLANTED[planted]
-    report = judge(usecase("regression"), heating().assign(extra=make))
+    report = judge_table(usecase("regression"), heating().assign(extra=make))
     assert report.verdict == "reject"
-    assert name in leaks(report)
-    assert any("extra" in reason for reason in report.reasons)
+    assert leaks(report) == [name]
+    assert "extra" in report.sentence
 
 
 def test_a_column_from_the_past_is_no_leak():
-    """Yesterday's and the last hour's target were known at their time."""
-    for hours in (1, 24):
-        report = judge(usecase("regression"), heating().assign(extra=lambda f, h=hours: f["demand"].shift(h)))
-        assert (report.verdict, leaks(report)) == ("promote", [])
+    """The last hour's target, yesterday's, the last day's mean and what only goes on with time were known."""
+    demand = heating()["demand"]
+    for column in (demand.shift(1), demand.shift(24), demand.shift(1).rolling(24).mean(), demand.index + 10 * NOISE):
+        assert leaks(judge_table(usecase("regression"), heating().assign(extra=column))) == []
 
 
 def test_an_owner_may_vouch_for_a_column():
@@ -168,6 +202,111 @@ def test_missing_exactly_where_the_class_is_is_found():
     assert "target in a column" in leaks(judge(usecase("classification"), frame))
 
 
+def test_a_code_of_the_class_is_found():
+    """Many numbers, each of one class; and a column that is filled in for some rows alone."""
+    codes = 2 * np.random.default_rng(2).integers(0, 40, HOURS)
+    frame = visits().assign(extra=lambda f: codes + (f["buys"] == "yes"))
+    assert leaks(judge_table(usecase("classification"), frame)) == ["target in a column"]
+    frame = visits().assign(extra=lambda f: (f["buys"] == "yes").where(NOISE > 0.5).astype(float))
+    report = judge_table(usecase("classification"), frame)
+    assert leaks(report) == ["target in a column"]
+    assert "where it is filled in" in report.sentence
+
+
+def test_missing_for_one_of_several_labels_is_found():
+    """A column that only one label has leaves the others untold, and still was filled in after the event."""
+    some = np.random.default_rng(4).random(HOURS) < 0.3
+    frame = visits().assign(buys=lambda f: f["buys"].mask(some, "later"))
+    assert leaks(judge_table(usecase("classification"), frame)) == []
+    report = judge_table(usecase("classification"), frame.assign(extra=np.where(some, NOISE, np.nan)))
+    assert leaks(report) == ["target in a column"]
+    assert "whether buys is later" in report.sentence
+
+
+def test_the_next_label_under_another_name_is_found():
+    """A text that is renamed, and a series for each of several places that report at the same time."""
+    rng = np.random.default_rng(6)
+    at = pd.date_range("2025-01-01", periods=HOURS // 4, freq="h", tz="UTC")
+    places = [
+        pd.DataFrame(
+            {"at": at, "place": place, "weather": rng.choice(["sun", "rain", "fog"], len(at), p=[0.5, 0.3, 0.2])}
+        )
+        for place in ("north", "south", "east", "west")
+    ]
+    after = [place["weather"].shift(-1).map({"sun": "b", "rain": "c", "fog": "a"}) for place in places]
+    frame = pd.concat([place.assign(hint=hint) for place, hint in zip(places, after, strict=True)])
+    columns = [
+        {"name": "at", "type": "timestamp", "role": "time"},
+        {"name": "place", "type": "category"},
+        {"name": "hint", "type": "category", "maximum_missing_fraction": 0.1},
+        {"name": "weather", "type": "category", "role": "target"},
+    ]
+    base = usecase("classification").model_dump(mode="json")
+    case = parse_usecase({**base, "contract": {"task": "classification", "columns": columns}}, source="planted")
+    frame = frame.sort_values("at", kind="stable")
+    assert leaks(judge_table(case, frame)) == ["column from the future"]
+    assert leaks(judge_table(case, frame.assign(hint=rng.permutation(frame["hint"])))) == []
+
+
+def test_infinite_numbers_are_no_traceback():
+    """A model takes them as missing; the gate takes them as very large."""
+    frame = heating().assign(extra=np.where(NOISE > 1, np.inf, NOISE), wind=lambda f: f["wind"] * 1e300)
+    assert judge(usecase("regression"), frame).verdict == "promote"
+
+
+@pytest.mark.parametrize("noise", [1e-9, 1e-3])
+@pytest.mark.parametrize(("task", "table"), [("regression", heating), ("classification", visits)])
+def test_rows_nearly_on_both_sides_are_found(task, table, noise):
+    """A third of the rows twice, every measured number of the copies a little off, with another time."""
+    frame = table().assign(extra=NOISE)
+    copies = frame.sample(frac=0.3, random_state=1)
+    rng = np.random.default_rng(8)
+    for name in frame.select_dtypes("float"):
+        copies[name] += noise * frame[name].std() * rng.normal(size=len(copies))
+    if task == "regression":
+        copies = copies.assign(at=frame["at"].max() - (copies["at"] - frame["at"].min()) / 10 + pd.Timedelta("7min"))
+    report = judge_table(usecase(task), pd.concat([frame, copies], ignore_index=True))
+    assert leaks(report) == ["rows on both sides"]
+    assert "nearly" in report.sentence
+
+
+def test_rows_that_tell_the_class_and_repeat_by_themselves_are_no_copies():
+    """Few patterns, each nearly always of one class; or one pattern, as of a machine that stands still, very often."""
+    few = visits().assign(age=lambda f: f["age"].round(-1), pages=lambda f: f["pages"] // 3)
+    few["buys"] = np.where((few["pages"] > 1) ^ (np.random.default_rng(9).random(HOURS) < 0.01), "yes", "no")
+    allowed = usecase("classification", leaks={"allow": ["pages"]})
+    assert leaks(judge_table(allowed, few)) == []
+    rounded = visits(rows=6_000).assign(
+        age=lambda f: f["age"].round(0), extra=np.random.default_rng(2).integers(0, 99, 6_000)
+    )
+    rounded = rounded.assign(
+        pages=1, device="phone", buys=np.where(rounded["age"] + rounded["extra"] > 90, "yes", "no")
+    )
+    assert leaks(judge_table(usecase("classification"), rounded)) == []
+    idle = heating().assign(extra=NOISE)
+    idle.loc[NOISE > 0.5, ["temperature", "wind", "extra", "demand"]] = 0.0
+    allowed = usecase("regression", leaks={"allow": ["temperature"]})
+    assert leaks(judge_table(allowed, idle)) == []
+
+
+def test_a_key_that_comes_back_is_measured_again():
+    """Customers whose facts do not change are asked every month; without the key they are copies."""
+    rng = np.random.default_rng(10)
+    one = visits(rows=300).assign(customer=[f"c{number}" for number in range(300)], extra=rng.normal(size=300))
+    months = pd.date_range("2025-01-01", periods=8, freq="MS", tz="UTC")
+    frame = pd.concat([one.assign(at=month) for month in months], ignore_index=True)
+    for role, copied in (("key", False), ("metadata", True)):
+        columns = [
+            {"name": "at", "type": "timestamp", "role": "time"},
+            {"name": "customer", "type": "text", "role": role},
+            *usecase("classification").model_dump(mode="json")["contract"]["columns"],
+        ]
+        base = usecase("classification").model_dump(mode="json")
+        case = parse_usecase({**base, "contract": {"task": "classification", "columns": columns}}, source="planted")
+        assert ("rows on both sides" in leaks(judge_table(case, frame))) == copied
+        assert copied or leaks(judge_table(case, frame)) == []
+
+
 @pytest.mark.parametrize(("task", "table"), [("regression", heating), ("classification", visits)])
 def test_rows_on_both_sides_of_the_split_are_found(task, table):
     """A tenth of the rows twice, the copies at other times."""
@@ -195,6 +334,59 @@ def test_labels_that_were_exchanged_are_not_learned():
     report = judge(case, turned, champion)
     assert (report.verdict, leaks(report)) == ("reject", ["labels"])
     assert any("swapped" in reason for reason in report.reasons)
+
+
+def test_a_weak_champions_labels_that_were_exchanged_are_found_too():
+    """One that says hardly anything but the frequent label, yet with the right probabilities."""
+    case = usecase("classification")
+    rare = visits().assign(buys=lambda f: f["buys"].where(np.random.default_rng(3).random(HOURS) < 0.6, "no"))
+    champion = fitted(case, rare)
+    assert (champion.pipeline.predict(rare) == "no").mean() > 0.7
+    turned = rare.assign(buys=lambda f: f["buys"].map({"yes": "no", "no": "yes"}), age=lambda f: f["age"] + 0.5)
+    assert leaks(judge(case, turned, champion)) == ["labels"]
+
+
+@pytest.mark.parametrize(("task", "table"), [("regression", heating), ("classification", visits)])
+def test_labels_that_were_shuffled_are_not_learned(task, table):
+    """The champion knows nothing of them; the challenger beats it with the answer that is the same for all rows."""
+    case, target = usecase(task), table().columns[-1]
+    champion = fitted(case, table())
+    mixed = table(seed=1)
+    report = judge(case, mixed.assign(**{target: np.random.default_rng(1).permutation(mixed[target])}), champion)
+    assert report.verdict in ("hold", "reject")
+    assert any("baseline" in reason for reason in report.reasons)
+
+
+def test_a_target_beside_the_wrong_rows_is_found():
+    """Each demand stands one row too late."""
+    case = usecase("regression")
+    champion = fitted(case, heating())
+    report = judge(case, heating(seed=1).assign(demand=lambda f: f["demand"].shift(1).bfill()), champion)
+    assert (report.verdict, leaks(report)) == ("reject", ["labels"])
+    assert "1 row later" in report.sentence
+
+
+@pytest.mark.parametrize("change", ["a column is gone", "numbers became labels", "the labels have other names"])
+def test_a_champion_of_another_contract_holds_the_promotion(change):
+    """It has no answers to compare with: that is said, and nothing is promoted."""
+    if change == "the labels have other names":
+        champion = fitted(usecase("classification"), visits())
+        new = visits(seed=1).assign(buys=lambda f: f["buys"].map({"yes": "sold", "no": "left"}))
+        report = judge(usecase("classification"), new, champion)
+    else:
+        champion, base = fitted(usecase("regression"), heating()), usecase("regression").model_dump(mode="json")
+        new, columns = heating(seed=1), base["contract"]["columns"]
+        if change == "a column is gone":
+            new, columns = new.drop(columns="wind"), [column for column in columns if column["name"] != "wind"]
+        else:
+            new["demand"] = np.where(new["demand"] > 70, "high", "low")
+            columns[-1] = {"name": "demand", "type": "category", "role": "target"}
+            base |= {key: usecase("classification").model_dump(mode="json")[key] for key in ("training",)}
+            base["contract"]["task"] = "classification"
+        base["contract"]["columns"] = columns
+        report = judge(parse_usecase(base, source="planted"), new, champion)
+    assert report.verdict == "hold"
+    assert report.sentence.startswith("The champion cannot be compared")
 
 
 def test_a_champion_that_always_says_the_same_is_no_exchange():

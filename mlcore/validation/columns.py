@@ -1,0 +1,61 @@
+"""The columns a model looks at, as numbers that two sets of rows share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mlcore.contract import Column
+    from mlcore.validation.subject import Subject
+
+Array = np.ndarray[Any, Any]
+
+
+def suspects(subject: Subject) -> list[Column]:
+    """Return the columns that a model sees and that nobody has vouched for."""
+    usecase = subject.usecase
+    spared = {*usecase.training.exclude, *usecase.validation.leaks.allow}
+    return [column for column in usecase.contract.features if column.name not in spared]
+
+
+def numbers(column: Column, known: pd.DataFrame, frame: pd.DataFrame) -> Array:
+    """Return a column as numbers, shape (n,): texts by their place among the values of `known`, -1 where they are new.
+
+    A missing text is a value of its own; other missing values are NaN.
+    """
+    import pandas as pd
+
+    values = frame[column.name]
+    if column.type == "timestamp":
+        return np.where(values.isna(), np.nan, values.astype("int64").to_numpy(dtype=float))
+    if column.is_numeric:
+        return values.to_numpy(dtype=float, na_value=np.nan)
+    levels = np.sort(known[column.name].astype(str).unique())
+    return np.asarray(pd.Index(levels).get_indexer(values.astype(str)), dtype=float)
+
+
+def places(before: Array, now: Array) -> tuple[Array, Array]:
+    """Return both as places among the values of `before`, whatever their scale: between two where a value is new.
+
+    Examples
+    --------
+    >>> places(np.array([1e300, -np.inf, 1e-300, np.nan]), np.array([5.0, 1e-300, 1e301]))
+    (array([ 2.,  0.,  1., nan]), array([1.5, 1. , 2.5]))
+    """
+    values = np.unique(before[~np.isnan(before)])
+
+    def placed(items: Array) -> Array:
+        left, right = (np.searchsorted(values, items, side) for side in ("left", "right"))
+        return np.where(np.isnan(items), np.nan, (left + right - 1) / 2)
+
+    return placed(before), placed(now)
+
+
+def told(found: list[str], most: int = 5) -> str:
+    """Return what was found as one phrase, the first few in full."""
+    rest = len(found) - most
+    return "; ".join(found[:most]) + (f"; and {rest} more" if rest > 0 else "")

@@ -1,0 +1,173 @@
+"""Held-out rows that the challenger was fitted on, to the last digit or nearly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from mlcore.validation.report import GuardResult
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mlcore.contract import Column, DataContract
+    from mlcore.validation.subject import Subject
+
+Array = np.ndarray[Any, Any]
+
+#: Agreement of the targets of equal rows beyond chance (Cohen, 1960) from which on they are copies.
+_KAPPA: Final = 0.9
+_FEWEST: Final = 5
+#: Rows of few distinct values repeat by themselves: half of their columns are then equal this many times as often, and
+#: twice as wide a step finds as many times more rows that are nearly equal.
+_BY_THEMSELVES: Final = 1.5
+_MOST_COLUMNS: Final = 4
+#: Numbers nearer than this share of their interquartile range, times the number of such columns, are nearly equal.
+_NEAR: Final = 0.002
+#: ... or than so many of the gaps between the values there are.
+_GAPS: Final = 2.5
+#: Numbers of fewer distinct values than this are equal or not.
+_MANY_VALUES: Final = 50
+#: Held-out rows that are looked for, and training rows that tell how columns are spread.
+_MOST_ROWS: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """64 bits for each row: of each feature, of all of them, and of them with the target, and with the keys."""
+
+    each: Array
+    features: Array
+    whole: Array
+    keyed: Array
+    target: Array
+
+
+def copied_rows(subject: Subject, train: pd.DataFrame) -> GuardResult:
+    """Count held-out rows that the challenger was fitted on: equal, or nearly, in every feature and in the target.
+
+    Rows of few distinct values repeat by themselves. Then their targets differ as often as chance has it, or, where the
+    features tell the target, half of the columns alone are equal much more often than all of them. A row that comes
+    more than once among the held-out ones counts once. Where a key comes back over time, what has it is measured again.
+    """
+    from mlcore.training.splits import evenly_spread
+
+    contract, limit = subject.usecase.contract, subject.usecase.validation.leaks.maximum_copies_fraction
+    held = subject.frame.iloc[evenly_spread(len(subject.frame), _MOST_ROWS)]
+    equal = _copies(contract, train, held, {}, limit)
+    steps = _steps(contract, train)
+    nearly = _copies(contract, train, held, steps, limit) if len(steps.keys() - {contract.target.name}) > 1 else equal
+    share, count, copied = equal if equal[2] else nearly if nearly[2] else equal
+    name, how = "rows on both sides", " nearly" if nearly[2] and not equal[2] else ""
+    told = f"{count:,} of {len(held):,} held-out rows ({count / len(held):.1%}) are{how} also among the training rows"
+    if not copied:
+        return GuardResult("leak", name, "passed", told, share, limit)
+    sentence = (
+        f"{told}, target and all: drop duplicates (cleaning.exact_duplicates) or their source, then train again; if it "
+        "is the same thing, measured again, say what tells it apart (role: key, with cleaning.key_duplicates: keep)"
+    )
+    return GuardResult("leak", name, "failed", sentence, share, limit)
+
+
+def _copies(
+    contract: DataContract, train: pd.DataFrame, frame: pd.DataFrame, steps: dict[str, float], limit: float
+) -> tuple[float, int, bool]:
+    """Return the share of different held-out rows that are among the training rows, how many rows these are, and
+    whether they were copied."""
+    share, count, copied = 0.0, 0, False
+    wider = {name: 2 * step for name, step in steps.items()}
+    for offset in (0.0, 0.5) if steps else (0.0,):  # what is apart by the edge of a step is together in the other grid
+        seen, held = (_hashed(contract, rows, steps, offset) for rows in (train, frame))
+        agreeing = _count(seen.whole, held.whole)
+        if contract.time is not None and len(held.keyed):
+            agreeing = agreeing - _count(seen.keyed, held.keyed)
+        once = np.unique(held.whole, return_index=True)[1]
+        share, count = max((share, count), (float((agreeing[once] > 0).mean()), int((agreeing > 0).sum())))
+        if share <= limit or count < _FEWEST or copied:
+            continue
+        matches = _count(seen.features, held.features[once])
+        if not _agree(seen.target, agreeing[once], matches):
+            continue
+        copied = not _half_repeat(seen, held, once, matches, near=bool(steps))
+        if steps and not copied:
+            around = [_hashed(contract, rows, wider, offset).features for rows in (train, frame.iloc[once])]
+            copied = float(_count(*around).mean()) < _BY_THEMSELVES * float(matches.mean())
+    return share, count, copied
+
+
+def _agree(targets: Array, agreeing: Array, matches: Array) -> bool:
+    """Whether rows with the same features have the same target more often than chance and noise have it."""
+    repeats = matches > 0
+    chance = float(np.square(np.unique(targets, return_counts=True)[1] / len(targets)).sum())
+    agreement = float((agreeing[repeats] / matches[repeats]).mean())
+    return chance < 1 and (agreement - chance) / (1 - chance) >= _KAPPA
+
+
+def _half_repeat(seen: _Rows, held: _Rows, once: Array, matches: Array, *, near: bool) -> bool:
+    """Whether half of the columns, those that tell rows apart best, are equal much more often than all of them."""
+    distinct = np.array([len(np.unique(column)) for column in seen.each.T])
+    half = np.argsort(distinct)[::-1][: min(_MOST_COLUMNS, (int((distinct > 1).sum()) + near) // 2)]
+    if not len(half):
+        return int(distinct.max()) <= len(seen.whole) / 2
+    parts = [_mixed(rows.each[:, half]) for rows in (seen, held)]
+    return float(_count(parts[0], parts[1][once]).mean()) >= _BY_THEMSELVES * float(matches.mean())
+
+
+def _steps(contract: DataContract, train: pd.DataFrame) -> dict[str, float]:
+    """Return from which difference on the values of each finely measured column are different."""
+    from mlcore.training.splits import evenly_spread
+
+    steps, some = {}, train.iloc[evenly_spread(len(train), _MOST_ROWS)]
+    for column in (*contract.features, contract.target):
+        if column.is_numeric and not (column is contract.target and contract.task == "classification"):
+            values = some[column.name].to_numpy(dtype=float, na_value=np.nan)
+            values = values[np.isfinite(values)]
+            distinct = np.unique(values)
+            if len(distinct) >= _MANY_VALUES:
+                spread = float(np.subtract(*np.quantile(values, [0.75, 0.25])))
+                if spread > 0 and np.isfinite(spread):
+                    steps[column.name] = spread, float(np.median(np.diff(distinct)))
+    return {name: max(_NEAR * len(steps) * spread, _GAPS * gap) for name, (spread, gap) in steps.items()}
+
+
+def _hashed(contract: DataContract, frame: pd.DataFrame, steps: dict[str, float], offset: float) -> _Rows:
+    import pandas as pd
+
+    def bits(column: Column) -> Array:
+        values = frame[column.name]
+        if column.name in steps:
+            values = pd.Series(np.floor(values.to_numpy(dtype=float, na_value=np.nan) / steps[column.name] + offset))
+        return _bits(values)
+
+    each = np.column_stack([bits(column) for column in contract.features])
+    target = bits(contract.target)
+    keys = [_bits(frame[column.name]) for column in contract.columns if column.role == "key"]
+    features = _mixed(each)
+    whole = _mixed(np.column_stack([features, target]))
+    keyed = _mixed(np.column_stack([whole, *keys])) if keys else np.empty(0, dtype=np.uint64)
+    return _Rows(each, features, whole, keyed, target)
+
+
+def _bits(values: pd.Series) -> Array:
+    import pandas as pd
+
+    return np.asarray(pd.util.hash_pandas_object(values, index=False))
+
+
+def _mixed(bits: Array) -> Array:
+    """Return 64 bits for each row of bits: an order-dependent sum, mixed (Steele, Lea & Flood, 2014)."""
+    mixed = np.zeros(len(bits), dtype=np.uint64)
+    for column in bits.T:
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9) + column
+        mixed ^= mixed >> np.uint64(27)
+    return mixed
+
+
+def _count(seen: Array, held: Array) -> Array:
+    """Return how often each of `held` is among `seen`."""
+    values, code = np.unique(held, return_inverse=True)
+    position = np.searchsorted(values, seen).clip(max=len(values) - 1)
+    found = np.bincount(position[values[position] == seen], minlength=len(values))
+    return np.asarray(found[code])

@@ -1,0 +1,214 @@
+"""Columns that alone tell the answer: the target, disguised, or something known only after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from mlcore.validation.columns import numbers, places, suspects, told
+from mlcore.validation.report import GuardResult
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mlcore.contract import Column, DataContract
+    from mlcore.validation.subject import Subject
+
+Array = np.ndarray[Any, Any]
+
+#: Rows that one column is tried on; skill near 1 shows on far fewer.
+_MOST_ROWS: Final = 20_000
+#: Leaves of the tree that is fitted to one column: enough to follow any smooth curve to a thousandth.
+_LEAVES: Final = 256
+#: A value of a column is known from so many rows on.
+_FEWEST_OF_A_VALUE: Final = 5
+#: What a column tells where it is filled in takes so many rows of training, held out, and held out of each label.
+_FEWEST_KNOWN: Final = (50, 20, 5)
+#: A value that is so many times as frequent as the next one, and that of so many rows, stands for nothing known.
+_PLACEHOLDER: Final = (10, 0.05)
+#: A column that equals a target of at least so many values in such a share of the rows was copied from it there.
+_MANY_VALUES: Final = 50
+_EQUAL: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The target of the rows fitted on and held out, of which columns are asked."""
+
+    target: Array
+    truth: Array
+    regression: bool
+    name: str
+
+
+def columns_that_know(subject: Subject, train: pd.DataFrame) -> GuardResult:
+    """Predict the target from each column alone: one that nearly gives the answer was most likely made from it.
+
+    A column is also tried on the rows alone where it is filled in: a copy of the target that is there for some rows,
+    and missing or 0 for the others, tells little of all of them. Where keys come back, one half of them is fitted and
+    the other asked about: what tells whose row it is tells what was said of it before, which is known.
+    """
+    from mlcore.training.splits import evenly_spread, target_values
+
+    contract, policy = subject.usecase.contract, subject.usecase.validation.leaks
+    before, now = (rows.iloc[evenly_spread(len(rows), _MOST_ROWS)] for rows in _apart(train, subject.frame, contract))
+    target, truth = (target_values(rows, contract) for rows in (before, now))
+    table = _Table(target, truth, contract.task == "regression", contract.target.name)
+    best, knowing = 0.0, []
+    for column in suspects(subject):
+        values = numbers(column, before, before), numbers(column, before, now)
+        for skill, sentence in _told_by(column, *values, table):
+            best = max(best, skill)
+            if skill >= policy.maximum_column_skill:
+                knowing.append(sentence)
+                break
+        else:
+            if contract.task == "regression" and (share := _copied(*values, table)) >= _EQUAL:
+                knowing.append(f"{column.name} equals {table.name} in {share:.0%} of the rows")
+    name, limit = "target in a column", policy.maximum_column_skill
+    if knowing:
+        sentence = (
+            f"{told(knowing)}: is it known before the prediction? If so, name it under validation.leaks.allow, if not, "
+            "under training.exclude"
+        )
+        return GuardResult("leak", name, "failed", sentence, best, limit)
+    sentence = f"no column alone explains more than {best:.1%} of {contract.target.name}"
+    return GuardResult("leak", name, "passed", sentence, best, limit)
+
+
+def _apart(train: pd.DataFrame, holdout: pd.DataFrame, contract: DataContract) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return both sides, where most keys are on both with one half of them on each."""
+    import pandas as pd
+
+    keys = [column.name for column in contract.columns if column.role == "key"]
+    if not keys:
+        return train, holdout
+    before, now = (pd.util.hash_pandas_object(rows[keys], index=False).to_numpy() for rows in (train, holdout))
+    if np.isin(now, before).mean() < 0.5:
+        return train, holdout
+    first, second = before % 2 == 0, now % 2 == 1
+    return (train[first], holdout[second]) if first.any() and second.any() else (train, holdout)
+
+
+def _told_by(column: Column, before: Array, now: Array, table: _Table) -> Iterator[tuple[float, str]]:
+    """Yield how much a column tells, of all rows and of parts of them, each with a sentence."""
+    placed = places(before, now)
+    skill = _skill(*placed, table)
+    yield skill, f"{column.name} alone explains {skill:.1%} of {table.name}"
+    for where, known in (
+        ("where it is filled in", tuple(~np.isnan(values) for values in placed)),
+        ("where it is not its most frequent value", _unusual(*placed)),
+    ):
+        if known is None or known[0].all():
+            continue
+        part = _Table(table.target[known[0]], table.truth[known[1]], table.regression, table.name)
+        if _can_tell(part):
+            skill = _skill(placed[0][known[0]], placed[1][known[1]], part)
+            yield skill, f"{column.name} alone explains {skill:.1%} of {table.name} {where} ({known[0].mean():.0%})"
+    if not table.regression and np.isnan(before).any():
+        yield from _told_by_a_gap(column, np.isnan(before), np.isnan(now), table)
+
+
+def _can_tell(part: _Table) -> bool:
+    fitted, judged, of_each = _FEWEST_KNOWN
+    if len(part.target) < fitted or len(part.truth) < judged or len(np.unique(part.target)) < 2:
+        return False
+    if part.regression:
+        return True
+    counts = np.sort(np.unique(part.truth, return_counts=True)[1])
+    return len(counts) > 1 and int(counts[:-1].sum()) >= of_each
+
+
+def _unusual(before: Array, now: Array) -> tuple[Array, Array] | None:
+    """Return the rows that do not have the value which stands for nothing known; None where there is no such value."""
+    times, share = _PLACEHOLDER
+    values, counts = np.unique(before[~np.isnan(before)], return_counts=True)
+    if len(values) < _MANY_VALUES:
+        return None
+    most, next_most = np.sort(counts)[[-1, -2]]
+    if most < times * next_most or most < share * len(before):
+        return None
+    usual = values[counts.argmax()]
+    return before != usual, now != usual
+
+
+def _told_by_a_gap(column: Column, before: Array, now: Array, table: _Table) -> Iterator[tuple[float, str]]:
+    """Say where a column is missing for just one of several labels."""
+    for label in np.unique(table.target):
+        fitted, truth = table.target == label, table.truth == label
+        if min(int(truth.sum()), int((~truth).sum())) < _FEWEST_KNOWN[2]:
+            continue
+        answers = np.where(now, fitted[before].mean() > 0.5, fitted[~before].mean() > 0.5 if (~before).any() else False)
+        skill = 1 - float(np.mean(answers != truth)) / min(float(truth.mean()), float(1 - truth.mean()))
+        yield skill, f"whether {column.name} is missing tells {skill:.1%} of whether {table.name} is {label}"
+
+
+def _skill(before: Array, now: Array, table: _Table) -> float:
+    """Return the share of the squared error, or of the log loss or of the wrong labels, that one column takes away.
+
+    The column is asked by a tree, which follows what is smooth, and by a table of its values, which knows codes.
+    """
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+    target, truth = table.target, table.truth
+    kind = DecisionTreeRegressor if table.regression else DecisionTreeClassifier
+    tree = kind(max_leaf_nodes=_LEAVES, min_samples_leaf=5, random_state=0)
+    if table.regression:
+        answers = tree.fit(before[:, None], target).predict(now[:, None]), _by_value(before, now, target[:, None])[:, 0]
+        return max(explained(truth, answer, target.mean()) for answer in answers)
+    known, classes = np.isin(truth, np.unique(target)), np.unique(target)
+    if len(np.unique(truth[known])) < 2:
+        return 0.0
+    now, truth = now[known], truth[known]
+    labels = (target[:, None] == classes).astype(float)
+    given = tree.fit(before[:, None], target).predict_proba(now[:, None]), _by_value(before, now, labels)
+    return max(_classified(truth, answer, classes, labels.mean(axis=0)) for answer in given)
+
+
+def _by_value(before: Array, now: Array, wanted: Array) -> Array:
+    """Return the mean of `wanted`, shape (n, k), over the rows with the same value; of all rows where it is rare."""
+    values, code = np.unique(before, return_inverse=True, equal_nan=True)
+    counts = np.bincount(code)
+    sums = np.column_stack([np.bincount(code, weights=column) for column in wanted.T])
+    whole = wanted.mean(axis=0)
+    means = np.where((counts >= _FEWEST_OF_A_VALUE)[:, None], sums / counts[:, None], whole)
+    position = np.searchsorted(values, now).clip(max=len(values) - 1)
+    same = (values[position] == now) | (np.isnan(values[position]) & np.isnan(now))
+    return np.where(same[:, None], means[position], whole)
+
+
+def _classified(truth: Array, given: Array, classes: Array, shares: Array) -> float:
+    from sklearn.metrics import log_loss
+
+    # a group of one class is not certainty: without this one wrong row in a thousand would cost the whole skill
+    given = np.clip(given, 1e-3, None)
+    given = given / given.sum(axis=1, keepdims=True)
+    constant = np.tile(shares, (len(truth), 1))
+    losses = [log_loss(truth, answers, labels=classes) for answers in (given, constant)]
+    wrong = [float(np.mean(classes[answers.argmax(axis=1)] != truth)) for answers in (given, constant)]
+    return max(1 - with_it / without if without > 0 else 0.0 for with_it, without in (losses, wrong))
+
+
+def explained(truth: Array, answers: Array, constant: float) -> float:
+    """Return the share of a constant answer's squared error that `answers` take away; 0 where it makes none."""
+    scale = float(np.abs(truth - constant).max(initial=0.0))
+    if not scale > 0:
+        return 0.0
+    spread = float(np.mean(((truth - constant) / scale) ** 2))
+    return 1 - float(np.mean(((truth - answers) / scale) ** 2)) / spread
+
+
+def _copied(before: Array, now: Array, table: _Table) -> float:
+    """Return the share of rows in which a column equals a target of many values; 0 where the row before does as often.
+
+    What moves slowly equals what it was a row ago, and so does an honest column with the target of the row before.
+    """
+    values, target = np.concatenate([before, now]), np.concatenate([table.target, table.truth])
+    seen, counts = np.unique(target, return_counts=True)
+    if len(seen) < _MANY_VALUES or counts.max() > 0.1 * len(target):
+        return 0.0
+    share, by_itself = float(np.mean(values == target)), float(np.mean(target[1:] == target[:-1]))
+    return share if share > 2 * by_itself else 0.0
