@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MOST_CATEGORIES: Final = 30
+#: Larger floats have no digit for a one.
+_LARGEST_EXACT: Final = 2.0**53
 #: A column that only ever grows with time, over more values than this, counts rows or days.
 _RUNNING: Final = 10
 _LEAST_ROWS: Final = 30
@@ -209,15 +211,28 @@ def _column(column: pd.Series, name: str, target: str, times: pd.Series | None) 
         # upwards: one missing cell in a million is a share, too
         facts["maximum_missing_fraction"] = min(1.0, math.ceil(2 * missing * 10_000) / 10_000)
     if facts["type"] in ("integer", "number") and column.notna().any():
-        low, high = float(column.min()), float(column.max())
-        reach = (high - low) / 2
-        # to three digits of the span, whatever the column's scale is
-        digits = 2 - math.floor(math.log10(reach)) if reach else 15
-        facts["minimum"] = round(low - reach, digits) if low < 0 else max(0.0, round(low - reach, digits))
-        facts["maximum"] = round(high + reach, digits)
+        facts |= _range(column)
     if facts["type"] == "category":
         facts["categories"] = sorted(map(str, column.dropna().unique()))
     return facts
+
+
+def _range(column: pd.Series) -> dict[str, float]:
+    """Return the range of the finite values, widened by half of their span; nothing where floats end before."""
+    import numpy as np
+
+    present = column.dropna().to_numpy(dtype=float)
+    present = present[np.isfinite(present)]
+    if not len(present):
+        return {}
+    low, high = float(present.min()), float(present.max())
+    reach = high / 2 - low / 2
+    if not math.isfinite(high + reach) or not math.isfinite(low - reach):
+        return {}
+    # to three digits of the span, whatever the column's scale is
+    digits = 2 - math.floor(math.log10(reach)) if reach else 15
+    minimum = round(low - reach, digits) if low < 0 else max(0.0, round(low - reach, digits))
+    return {"minimum": minimum, "maximum": round(high + reach, digits)}
 
 
 def _missing(column: pd.Series, windows: Any) -> float:
@@ -273,7 +288,8 @@ def _type(column: pd.Series) -> str:
         return "integer"
     if kind == "f":
         present = column.dropna()
-        return "integer" if len(present) and (present % 1 == 0).all() else "number"
+        whole = len(present) > 0 and bool(((present % 1 == 0) & (present.abs() <= _LARGEST_EXACT)).all())
+        return "integer" if whole else "number"
     if kind == "M":
         return "timestamp"
     return "category" if column.nunique() <= _MOST_CATEGORIES else "text"

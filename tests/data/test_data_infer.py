@@ -12,7 +12,7 @@ from mlcore.data.infer import infer_usecase, write_usecase
 from mlcore.data.ingest import read_source
 from mlcore.errors import IngestError, UseCaseError
 from mlcore.quality import check_table
-from mlcore.usecase import load_usecase
+from mlcore.usecase import load_usecase, parse_usecase
 
 RNG = np.random.default_rng(0)
 FILES = {
@@ -218,3 +218,16 @@ def test_a_few_missing_cells_of_a_window_are_no_fault(tmp_path):
         check_table(table.slice(168 * week, 168), usecase.contract, partial=True).passed for week in (0, 2, 4, 5, 9)
     ]
     assert passed == [True, True, True, True, False]
+
+
+@pytest.mark.parametrize("scale", [1e300, 1e30, 1e-30])
+def test_numbers_of_any_size_are_numbers(scale, tmp_path):
+    """Huge floats are no whole numbers, and infinite ones end no draft; what was drafted reads its own file."""
+    rows = np.arange(1.0, 101.0)
+    frame = pd.DataFrame({"x": rows * scale * 1.7, "gap": np.where(rows % 9 == 0, np.inf, rows), "y": rows % 7})
+    frame.to_csv(tmp_path / "sizes.csv", index=False)
+    values = infer_usecase(str(tmp_path / "sizes.csv"), name="sizes", target="y", time=None, owner="a@example.org")
+    usecase = parse_usecase(values, source="sizes")
+    assert usecase.contract.column("x").type == "number"
+    assert usecase.contract.column("gap").maximum == pytest.approx(149.5, abs=1)
+    assert read_source(str(tmp_path / "sizes.csv"), usecase.contract).num_rows == 100
