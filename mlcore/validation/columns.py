@@ -25,7 +25,7 @@ def suspects(subject: Subject) -> list[Column]:
 def numbers(column: Column, known: pd.DataFrame, frame: pd.DataFrame) -> Array:
     """Return a column as numbers, shape (n,): texts by their place among the values of `known`, -1 where they are new.
 
-    A missing text is a value of its own; other missing values are NaN.
+    Missing values are NaN.
     """
     import pandas as pd
 
@@ -35,7 +35,7 @@ def numbers(column: Column, known: pd.DataFrame, frame: pd.DataFrame) -> Array:
     if column.is_numeric:
         return values.to_numpy(dtype=float, na_value=np.nan)
     levels = np.sort(known[column.name].astype(str).unique())
-    return np.asarray(pd.Index(levels).get_indexer(values.astype(str)), dtype=float)
+    return np.where(values.isna(), np.nan, pd.Index(levels).get_indexer(values.astype(str)))
 
 
 def places(before: Array, now: Array) -> tuple[Array, Array]:

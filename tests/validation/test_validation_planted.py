@@ -211,6 +211,8 @@ def test_a_code_of_the_class_is_found():
     report = judge_table(usecase("classification"), frame)
     assert leaks(report) == ["target in a column"]
     assert "where it is filled in" in report.sentence
+    text = visits().assign(device=lambda f: f["buys"].map({"yes": "phone", "no": "tablet"}).where(NOISE > 0.5))
+    assert leaks(judge_table(usecase("classification"), text)) == ["target in a column"]
 
 
 def test_missing_for_one_of_several_labels_is_found():
