@@ -14,7 +14,19 @@ from types import ModuleType
 
 REPORTS = Path(__file__).parent / "reports"
 
-NAMES = ("alarms", "audit", "backtests", "drift", "faults", "gate", "quality", "rules", "training", "validity")
+NAMES = (
+    "alarms",
+    "audit",
+    "backtests",
+    "drift",
+    "faults",
+    "gate",
+    "quality",
+    "recovery",
+    "rules",
+    "training",
+    "validity",
+)
 
 
 class _Tee(io.StringIO):

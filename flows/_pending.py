@@ -36,11 +36,34 @@ if TYPE_CHECKING:
 #: A stage that has not followed after so long was lost: its run died, or an event was swallowed by a debounce.
 PATIENCE: Final = timedelta(seconds=45)
 _LOOKED_AT: Final = 100  # the newest diagnoses and dataset versions
+#: Which flow each event wakes.
+_WAKES: Final = {
+    events.DATASET_ANNOUNCED: "publish-dataset",
+    events.WINDOW_CLOSED: "monitor",
+    events.DRIFT_DETECTED: "retrain",
+    events.DATASET_PUBLISHED: "retrain",
+    events.RETRAINING_REQUESTED: "retrain",
+    events.APPROVAL_REQUESTED: "approve",
+    events.APPROVAL_SUPERSEDED: "validate",
+    events.MODEL_VALIDATED: "promote",
+    events.APPROVAL_GRANTED: "promote",
+    events.MODEL_PROMOTED: "package",
+    events.BENTO_BUILT: "deploy",
+}
 
 
-def wake(context: Context) -> list[str]:
-    """Announce again what nobody has acted on; return what was found."""
+def wake(context: Context, *, at_once: bool = False) -> list[str]:
+    """Announce again what nobody has acted on; return what was found.
+
+    Parameters
+    ----------
+    context : Context
+    at_once : bool, default=False
+        Take whatever was announced before to be lost, as after a restart: only a flow that is at work is left alone.
+    """
     now = context.now()
+    patience = timedelta(0) if at_once else PATIENCE
+    busy = _at_work(context) if at_once else frozenset()
     with context.ledger.read() as view:
         asked = view.all(Approval, usecase=context.name, state="pending")
     _lease.give_up_if_dead(context, _causes.lease_name(context))
@@ -51,7 +74,7 @@ def wake(context: Context) -> list[str]:
         found = [
             event
             for event, since in (*_pending(tx, context, unasked, served), *unread)
-            if abs(now - since) > PATIENCE and _is_quiet(tx, event, now)
+            if abs(now - since) > patience and _is_quiet(tx, event, now, patience) and _WAKES[event.name] not in busy
         ]
         for event in found:
             tx.announce(_anew(tx, event))
@@ -174,13 +197,25 @@ def _unfinished_release(
         )
 
 
-def _is_quiet(view: View, event: Event, now: datetime) -> bool:
+def _at_work(context: Context) -> frozenset[str]:
+    """Return which of the flows that can be woken run for this use case now."""
+    names = [f"{flow}-{context.name}" for flow in {*_WAKES.values()}]
+    try:
+        runs = context.server.find_flow_runs(
+            flow_runs={"name": {"any_": names}, "state": {"type": {"any_": ["RUNNING"]}}}
+        )
+    except ServerError:
+        return frozenset()
+    return frozenset(run["name"].removesuffix(f"-{context.name}") for run in runs)
+
+
+def _is_quiet(view: View, event: Event, now: datetime, patience: timedelta) -> bool:
     """Whether no event of this kind was announced recently, so that whoever it woke has had time.
 
     The last is the one written last: by its time, one from before the clock was set back would be last for long.
     """
     last = _last(view, event)
-    return last is None or abs(now - last.created_at) > PATIENCE
+    return last is None or abs(now - last.created_at) > patience
 
 
 def _anew(view: View, event: Event) -> Event:

@@ -38,7 +38,7 @@ async def approve(usecase: str, approval_id: str = "", event_id: str = "") -> st
     """
     context = open_context(usecase)
     try:
-        approval = _approval.find(context, approval_id)
+        approval = _approval.find(context, approval_id or (_left(context) if event_id else ""))
     except ApprovalError as error:
         if not event_id:
             raise
@@ -70,6 +70,16 @@ async def approve(usecase: str, approval_id: str = "", event_id: str = "") -> st
     sentence += f" by {approval.approver}: {approval.reason}" if approval.approver else f": {approval.reason}"
     await context.tell(sentence, question(context, approval))
     return sentence
+
+
+def _left(context: Context) -> str:
+    """Return the question that this run asks, or the oldest that no live run does; empty where there is none."""
+    with context.ledger.read() as view:
+        mine = view.first(Approval, usecase=context.name, flow_run_id=context.run_id)
+        pending = view.all(Approval, order_by="requested_at", usecase=context.name, state="pending")
+    if mine is not None:
+        return mine.id  # it was resumed, and starts from the top
+    return next((item.id for item in _approval.unasked(context, pending)), "")
 
 
 async def _refuse_late(context: Context, approval: Approval) -> None:

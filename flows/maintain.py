@@ -27,12 +27,18 @@ _FORGET_EVERY: Final = timedelta(days=1)
 
 
 @stage("maintain", flow_run_name="maintain")
-async def maintain(usecase: str = "", flush: bool = False, event_id: str = "") -> list[str]:  # noqa: ARG001 (`stage` reads it)
+async def maintain(
+    usecase: str = "",
+    flush: bool = False,
+    at_once: bool = False,
+    event_id: str = "",  # noqa: ARG001 (`stage` reads it)
+) -> list[str]:
     """Do the housekeeping of one use case, or of all.
 
     Args:
         usecase: Name of the use case; all of them if left out.
         flush: Close windows that have begun although they are not over.
+        at_once: Wake what was left without waiting whether somebody does it yet; set by automations.
         event_id: The event that woke this; left out when a person starts it.
     """
     known, sentences = list_usecases(settings().usecases), []
@@ -41,20 +47,20 @@ async def maintain(usecase: str = "", flush: bool = False, event_id: str = "") -
             await asyncio.to_thread(_strays.account, _strays.Stranger.at(settings()), known)
     for name in [usecase] if usecase else known:
         context = open_context(name)
-        sentences += [f"{name}: {sentence}" for sentence in await asyncio.to_thread(_maintain, context, flush)]
+        sentences += [f"{name}: {sentence}" for sentence in await asyncio.to_thread(_maintain, context, flush, at_once)]
     if sentences:
         await context.tell(sentences[0], "\n".join(f"- {sentence}" for sentence in sentences))
     return sentences
 
 
-def _maintain(context: Context, flush: bool) -> list[str]:
+def _maintain(context: Context, flush: bool, at_once: bool) -> list[str]:
     done = _collect(context, flush)
     done += _forget(context)
     done += _see_to_approvals(context)
     done += end_lost(context)
     with contextlib.suppress(ServerError):  # a server that is away is why the outbox is there; tried again next time
         done += [f"{item.action}: {item.sentence}" for item in _causes.claim_all(context, None)]
-    done += _pending.wake(context)
+    done += _pending.wake(context, at_once=at_once)
     context.announce()
     return done + _orphans.collect(context)
 

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 #: Event of the server itself that flows are woken by: the process of a run has died.
 CRASHED: Final = "prefect.flow-run.Crashed"
+#: Another: a worker is there again.
+STARTED: Final = "prefect.worker.started"
+#: How often a run has begun, as its crash tells it: one that never did has no name yet that says what it was for.
+_COUNT: Final = "prefect.run-count"
 _KEYS: Final = frozenset(
     {
         "name",
@@ -88,7 +92,7 @@ def trigger_problems(
     if not expected(trigger):
         yield f"{where}: expect must be a list of events"
     for event in expected(trigger):
-        if event not in events.PAYLOAD_KEYS and event != CRASHED:
+        if event not in events.PAYLOAD_KEYS and event not in (CRASHED, STARTED):
             yield f"{where}: expects {event!r}, which nobody emits"
     yield from _debounce(where, trigger)
     yield from _match(where, trigger)
@@ -98,6 +102,8 @@ def trigger_problems(
 def _debounce(where: str, trigger: Mapping[str, Any]) -> Iterator[str]:
     within, threshold = trigger.get("within"), trigger.get("threshold")
     apart = "prefect.resource.name" if CRASHED in expected(trigger) else "prefect.resource.id"
+    if _COUNT in (trigger.get("match") or {}):
+        apart = "prefect.state-type"  # names are random, and one look is for all of them
     is_number = isinstance(within, (int, float)) and not isinstance(within, bool)
     if not is_number or within <= 0 or threshold != 1 or trigger.get("for_each") != [apart]:  # type: ignore[operator]
         yield f"{where}: not debounced: it needs threshold 1, within above 0, and for_each [{apart}]"
@@ -111,13 +117,16 @@ def _match(where: str, trigger: Mapping[str, Any]) -> Iterator[str]:
     match = match if isinstance(match, Mapping) else {}
     labels = {label for event in expected(trigger) for label in events.LABELS.get(event, ())}
     for name, value in match.items():
-        if name not in _RESOURCE | labels:
+        if name not in _RESOURCE | labels and not (name == _COUNT and CRASHED in expected(trigger)):
             yield f"{where}: match: no event that it expects has the label {name!r}"
         if not isinstance(value, str):
             yield f"{where}: match: {name}: must be a text, in quotes"
     if CRASHED in expected(trigger):
-        if not re.fullmatch(r"[a-z-]+-\*", str(match.get("prefect.resource.name", ""))):
+        if match.get(_COUNT) != "0" and not re.fullmatch(r"[a-z-]+-\*", str(match.get("prefect.resource.name", ""))):
             yield f"{where}: must match prefect.resource.name <flow>-*: other runs crash, too"
+    elif STARTED in expected(trigger):
+        if match.get("prefect.resource.id") != "prefect.worker.*":
+            yield f"{where}: must match prefect.resource.id prefect.worker.*"
     elif match.get("prefect.resource.id") != f"{events.RESOURCE_PREFIX}*":
         yield f"{where}: must match prefect.resource.id ml.usecase.*"
 
@@ -129,8 +138,9 @@ def _parameters(
     if not isinstance(found, Mapping):
         yield f"{where}: does not pass the use case"
         return
+    everywhere = found.get("usecase") == ""  # no event names a use case that might not be there
     for name in ("usecase", "event_id"):
-        if name not in found:
+        if name not in found and not (everywhere and name == "event_id"):
             yield f"{where}: does not pass {'the use case' if name == 'usecase' else 'the id of the event'}"
     yield from missing(where, given | {*found}, parameters)
     for name, value in found.items():

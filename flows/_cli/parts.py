@@ -12,7 +12,7 @@ from typing import Final
 from flows._cli.processes import spawn, stop
 
 #: Seconds before the first new start; doubled for each end that comes soon after a start.
-_PAUSE: Final = 1.0
+_PAUSE: Final = 0.25
 _LONGEST_PAUSE: Final = 60.0
 #: Who ran for so many seconds has ended by an accident, not because it cannot run.
 _SOUND_SECONDS: Final = 60.0
@@ -81,7 +81,7 @@ class Part:
             pause = min(_PAUSE * 2**self._early_ends, _LONGEST_PAUSE)
             self._due = now + pause
             code = self._process.returncode
-            return f"the {self.name} has ended ({code}) and is started again in {pause:.0f} s; its log is {self.log}"
+            return f"the {self.name} has ended ({code}) and is started again in {pause:g} s; its log is {self.log}"
         if now < self._due:
             return ""
         self.stop()  # what it had started may hold its port

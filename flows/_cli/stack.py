@@ -12,9 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from flows._cli.apply import POOL, PROJECT
+from flows._cli.apply import PROJECT
 from flows._cli.parts import Part, end_of
 from flows._cli.processes import port_is_free, stop_leftovers
+from flows._launch import SOCKET
 from flows._server import Server
 from mlcore.errors import ServerError, SettingsError
 
@@ -99,7 +100,8 @@ class Stack:
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             # an event is listed before the run that it wakes looks for it; by default it may take five seconds
             "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "0.5",
-            "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "PREFECT_WORKER_QUERY_SECONDS": "0.5",
+            SOCKET: str(home / "forkserver.sock"),
             "PREFECT_CLIENT_RETRY_EXTRA_CODES": "503",
             "PREFECT_CLIENT_MAX_RETRIES": "8",
             "PREFECT_CLI_PROMPT": "false",
@@ -170,14 +172,14 @@ class Stack:
                 )
         self.progress("starting the Prefect server")
         self._spawn("server", "-m", "flows._cli.server", "--host", "127.0.0.1", "--port", str(self.server_port))
+        self._spawn("forkserver", "-m", "flows._forkserver")
         state = self.home.resolve() / "host"
         self._spawn("host", "-m", "bentos.host", "--port", str(self.host_port), "--state-dir", str(state))
         self._wait_for("server", self.server.healthy)
         self.progress("applying prefect.yaml and the automations")
-        self._run("-m", "flows._cli.apply")
+        self._run("-m", "flows._cli.apply", "changed")
         self.progress("starting the worker")
-        # no --limit: with one, prefect 3.8.8's worker ends when a suspended run is resumed before its process has gone
-        self._spawn("worker", "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process")
+        self._spawn("worker", "-m", "flows._launch", "worker")
 
     def _spawn(self, name: str, *arguments: str) -> None:
         part = Part(name, [sys.executable, *arguments], self._log(name), self.variables)

@@ -34,6 +34,6 @@ def run(*, home: Path, server_port: int, host_port: int) -> None:
             f"In another terminal:\n  export PREFECT_API_URL={stack.api_url} MLOPS_HOME={home.resolve()}\n"
             "  mlops publish bikeshare usecases/bikeshare/data/hourly.csv\n\nCtrl-C stops everything."
         )
-        while not asked.wait(1.0):
+        while not asked.wait(0.2):
             stack.mend()
         console.print("\nstopping")

@@ -45,8 +45,14 @@ TRIGGERS = [
     for trigger in deployment.get("triggers", ())
 ]
 CRASHED = "prefect.flow-run.Crashed"
-OURS = [(entrypoint, trigger) for entrypoint, trigger in TRIGGERS if trigger["expect"] != [CRASHED]]
-OF_CRASHES = [(entrypoint, trigger) for entrypoint, trigger in TRIGGERS if trigger["expect"] == [CRASHED]]
+OURS = [(entrypoint, trigger) for entrypoint, trigger in TRIGGERS if trigger["expect"][0].startswith("ml.")]
+OF_CRASHES = [
+    (entrypoint, trigger)
+    for entrypoint, trigger in TRIGGERS
+    if trigger["expect"] == [CRASHED] and "prefect.resource.name" in trigger["match"]
+]
+(OF_STARTS,) = [trigger for _, trigger in TRIGGERS if "prefect.run-count" in trigger["match"]]
+(OF_WORKERS,) = [trigger for _, trigger in TRIGGERS if trigger["expect"] == ["prefect.worker.started"]]
 
 
 def test_prefect_yaml_is_sound():
@@ -301,6 +307,48 @@ def test_a_crashed_run_wakes_its_own_flow_for_its_use_case(entrypoint, trigger):
     template = SandboxedEnvironment().from_string(trigger["parameters"]["usecase"])
     assert template.render(event=wire(run)) == "bike_share"
     assert {"usecase", "event_id"} == trigger["parameters"].keys()
+
+
+def test_every_flow_that_goes_on_by_itself_is_carried_on():
+    """Whatever an event wakes is also woken by the crash of its own run; maintain comes by its schedule."""
+    woken = {entrypoint for entrypoint, _ in OURS}
+    assert {entrypoint for entrypoint, _ in OF_CRASHES} == woken - {"flows/maintain.py:maintain"}
+
+
+def test_everything_is_looked_after_when_a_worker_starts():
+    """The event that the worker itself emits fires the trigger; another end of it does not."""
+    from prefect.server.events.schemas.automations import EventTrigger
+    from prefect.server.events.schemas.events import ReceivedEvent
+    from prefect.workers.process import ProcessWorker
+
+    kept = {key: OF_WORKERS[key] for key in ("expect", "match", "for_each", "posture", "threshold", "within")}
+    worker, now = ProcessWorker(name="mlops here 1", work_pool_name="mlops"), datetime.now(UTC)
+    covers = [
+        EventTrigger(**kept).covers(
+            ReceivedEvent(id=uuid.uuid4(), event=name, resource=worker._event_resource(), occurred=now, received=now)
+        )
+        for name in ("prefect.worker.started", "prefect.worker.stopped")
+    ]
+    assert covers == [True, False]
+
+
+def test_a_run_that_dies_before_its_first_line_is_looked_after():
+    """It has a random name, and no parameter that an event carries: maintain looks at every use case, at once."""
+    from prefect.server.events.schemas.automations import EventTrigger
+    from prefect.server.events.schemas.events import ReceivedEvent
+
+    kept = {key: OF_STARTS[key] for key in ("expect", "match", "for_each", "posture", "threshold", "within")}
+    matcher = EventTrigger(**kept)
+
+    def wire(count, event=CRASHED):
+        resource = {"prefect.resource.id": "prefect.flow-run.1", "prefect.resource.name": "wise-fox"}
+        resource |= {"prefect.run-count": count, "prefect.state-type": event.rpartition(".")[2].upper()}
+        now = datetime.now(UTC)
+        return ReceivedEvent(id=uuid.uuid4(), event=event, resource=resource, occurred=now, received=now)
+
+    assert matcher.covers(wire("0"))
+    assert not matcher.covers(wire("1"))
+    assert not matcher.covers(wire("0", "prefect.flow-run.Cancelled"))
 
 
 @pytest.mark.parametrize("deployment", DATA["deployments"], ids=lambda item: item["entrypoint"])

@@ -11,12 +11,12 @@ from typing import ClassVar
 import httpx
 import pytest
 
-from flows import _approval, _causes, _pending, maintain
+from flows import _approval, _causes, _pending, approve, maintain
 from flows._cli import answer
 from flows._context import Context
 from flows._question import question
 from flows._server import Server
-from flows.promote import move
+from flows.promote import due, move
 from flows.settings import Settings
 from flows.validate import save
 from mlcore import events, registry
@@ -58,7 +58,7 @@ class Clocked(Context):
 def _server(runs: dict[str, str]) -> Server:
     """Return a server that knows `runs`, by their id, in these states."""
     server = Server("http://127.0.0.1:9/api", attempts=1)
-    listed = [{"id": run, "state": {"type": state}} for run, state in runs.items()]
+    listed = [{"id": run, "name": "approve-churn", "state": {"type": state}} for run, state in runs.items()]
 
     def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json={"events": []} if "/events/" in request.url.path else listed)
@@ -380,6 +380,61 @@ def test_of_two_granted_models_the_other_is_compared_again(context):
     move(context, 1, "")
     assert _champion(context) == 1
     assert len(_all(context, Revalidation)) == 1
+
+
+def test_after_a_restart_nothing_is_waited_for_but_a_run_that_is_at_work(context):
+    """What was announced a second ago went down with the server, unless the run that it woke is there."""
+    _evaluated(context, 1)
+    Clocked.at += timedelta(seconds=1)
+    assert _pending.wake(context) == []
+    assert _pending.wake(context, at_once=True) == ["ml.approval.requested was left and is announced again"]
+    Clocked.at += timedelta(seconds=1)
+    context = _context(context.ledger, context.usecase, context.settings.home, runs={"x": "RUNNING"})
+    assert _pending._at_work(context) == {"approve"}
+    assert not any(events.APPROVAL_REQUESTED in sentence for sentence in _pending.wake(context, at_once=True))
+
+
+def test_a_crashed_promotion_is_carried_on_once_it_is_due(context):
+    """Without being told for which model: not while a person is asked, not twice, not after a rollback."""
+
+    def left() -> int | None:
+        with context.ledger.read() as view:
+            found = due(view, context)
+        return found.model_version if found else None
+
+    assert left() is None
+    asked = _evaluated(context, 1)
+    assert left() is None
+    _say(context, asked)
+    assert left() == 1
+    move(context, left(), "")
+    assert left() is None
+    _say(context, _evaluated(context, 2))
+    move(context, left(), "")
+    with context.ledger.transaction() as tx:
+        registry.rollback(tx, context.name, actor="me", reason="", now=context.now())
+    assert (_champion(context), left()) == (1, None)
+    _evaluated(context, 3, "hold")
+    assert left() is None
+
+
+def test_a_crashed_question_is_asked_by_the_next_run_and_kept_when_it_resumes(context):
+    """The oldest that nobody asks; a run that was resumed goes on with its own, whatever else was left meanwhile."""
+    first, second = _evaluated(context, 1), _evaluated(context, 2)
+    with context.ledger.transaction() as tx:
+        tx.change(tx.get(Approval, id=first), flow_run_id="living")
+    runs = {"living": "PAUSED"}
+    context = _context(context.ledger, context.usecase, context.settings.home, runs=runs)
+    assert approve._left(context) == second
+    assert _approval.take(context, _get(context, second))
+    asks = {"run": "PAUSED"}
+    other = replace(_context(context.ledger, context.usecase, context.settings.home, runs=asks), run_id="x")
+    assert approve._left(other) == first
+    assert approve._left(context) == second
+    _say(context, second)
+    assert approve._left(context) == second
+    both = replace(_context(context.ledger, context.usecase, context.settings.home, runs=runs | asks), run_id="y")
+    assert approve._left(both) == ""
 
 
 @pytest.mark.parametrize("back", [timedelta(0), timedelta(hours=1)])

@@ -1,4 +1,4 @@
-"""A retraining that is stopped in the middle, and one whose server is away for a minute: both come to their end."""
+"""A retraining that is stopped, whose server is away, whose worker or whole machine dies: each comes to its end."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from mlcore.ledger import audit
@@ -70,3 +71,43 @@ def test_2_the_server_is_away_for_a_minute(here, tmp_path):
     time.sleep(60)
     assert not here.stack.server.healthy()
     _done(here, 2)  # while it waits it starts again what has ended
+
+
+def _taken_over(here: Installation, number: int, killed: str) -> str:
+    """Wait until another run has a retraining, and return that run."""
+    return here.until(
+        lambda view: (
+            found.flow_run_id
+            if (found := view.first(Retraining, usecase="churn", cause_key=f"dataset:{number}")).flow_run_id != killed
+            else None
+        )
+    )
+
+
+def test_3_a_run_and_its_worker_are_killed(here, tmp_path):
+    """Nobody is left who could say that the run died: the next worker does, and the loop goes on."""
+    _begin(here, tmp_path, 3)
+    running = [*here.processes("retrain-churn")]
+    os.kill(here.stack.part("worker").pid, signal.SIGKILL)
+    for process, _ in running:
+        process.kill()
+    killed, since = running[0][1], time.time()
+    here.carried_on_in_time(_taken_over(here, 3, killed), since, seconds_at_most=10.0)
+    assert here.stack.server.flow_run(killed)["state"]["type"] == "CRASHED"
+    _done(here, 3)
+
+
+def test_4_everything_is_killed_and_started_again(here, tmp_path):
+    """Server, worker, host and run at once, as when the power fails: what was begun goes on as soon as all is up."""
+    running = _begin(here, tmp_path, 4)
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("MLOPS_HOME") == str(here.stack.home.resolve()):
+                process.kill()
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    here.stack.stop()
+    here.stack.start()
+    since = time.time()
+    here.carried_on_in_time(_taken_over(here, 4, running.flow_run_id), since, seconds_at_most=15.0)
+    _done(here, 4)

@@ -1,0 +1,70 @@
+"""The worker of an installation: Prefect's own for processes, except that each run is started by `flows/_launch.py`.
+
+Before it works it looks back: which runs of its forerunner have died, with it or since, and nobody has told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+import threading
+import time
+from typing import Any, Final
+
+from prefect.client.schemas.objects import FlowRun
+from prefect.utilities.processutils import command_to_string
+from prefect.workers.process import ProcessJobConfiguration, ProcessWorker
+
+from flows._cli.apply import POOL
+from flows._dead import tell_ends, worker_name
+from flows._server import Server
+from flows.settings import settings
+from mlcore.errors import ServerError
+
+_AGAIN_SECONDS: Final = 1.0
+
+
+class Configuration(ProcessJobConfiguration):
+    """How a run is started: as the work pool or the deployment says, by the launcher where neither does."""
+
+    def prepare_for_flow_run(self, flow_run: FlowRun, *args: Any, **kwargs: Any) -> None:
+        """Fill in the command."""
+        if self.command is None:
+            self.command = command_to_string([sys.executable, "-m", "flows._launch", "engine"])
+        super().prepare_for_flow_run(flow_run, *args, **kwargs)
+
+
+def look_back(server: Server, worker: str, among: set[str] | None = None) -> set[str]:
+    """Tell the ends of what the worker before has left; return the runs that live. A server that is away comes back."""
+    while True:
+        try:
+            return tell_ends(server, worker, among)
+        except ServerError:
+            time.sleep(_AGAIN_SECONDS)
+
+
+def watch(server: Server, worker: str, living: set[str]) -> None:
+    """Go on until the last run that outlived the worker before has ended: nobody else would tell that it died."""
+    while living:
+        time.sleep(_AGAIN_SECONDS)
+        living = look_back(server, worker, living)
+
+
+def main() -> None:
+    """Work until this process is told to stop."""
+    here = settings()
+    server, name = Server.of(here), worker_name(here.root)
+    living = look_back(server, name)
+    threading.Thread(target=watch, args=(server, name, living), name="watch", daemon=True).start()
+    # no limit: with one, prefect 3.8.8's worker ends when a suspended run is resumed before its process has gone
+    worker = ProcessWorker(name=name, work_pool_name=POOL)
+    worker.job_configuration = Configuration
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(worker.start())
+
+
+if __name__ == "__main__":
+    main()

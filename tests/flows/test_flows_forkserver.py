@@ -1,0 +1,194 @@
+"""A run is a fork of a process that has imported everything, and lives and dies as a process of its own would."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows import _forkserver, _launch
+
+ROOT = Path(__file__).parents[2]
+
+#: A fork server that has imported something no program imports, and a launcher of a program that lives here.
+SERVER = """
+import sys
+from pathlib import Path
+from flows import _forkserver
+_forkserver.PROGRAMS["nap"] = "nap"
+_forkserver.code_state = Path("code").read_text
+_forkserver.main([*Path("modules").read_text().split()])
+"""
+LAUNCHER = "from flows import _launch; _launch.PROGRAMS['nap'] = 'nap'; _launch.main('nap')"
+NAP = """
+import os, signal, sys, time
+def stop(*_):
+    raise SystemExit(7)
+signal.signal(signal.SIGTERM, stop)
+kind = "fork" if "wave" in sys.modules else "alone"
+print(kind, os.getpid(), os.environ.get("PREFECT__FLOW_RUN_ID"), os.getcwd(), flush=True)
+time.sleep(float(os.environ.get("PREFECT__NAP", "0")))
+raise SystemExit(int(os.environ.get("PREFECT__CODE", "0")))
+"""
+
+
+class Site:
+    """A fork server in a folder of its own, whose path no socket's address would hold."""
+
+    def __init__(self, folder: Path, modules: str = "wave wrong") -> None:
+        self.folder = folder / ("a" * 120)
+        self.folder.mkdir()
+        for name, text in {"server.py": SERVER, "nap.py": NAP, "code": "1", "modules": modules}.items():
+            (self.folder / name).write_text(text)
+        (self.folder / "wrong.py").write_text("1 / 0")
+        (self.folder / "busy.py").write_text(
+            "import threading; threading.Thread(target=threading.Event().wait).start()"
+        )
+        self.socket = self.folder / "socket"
+        paths = f"{ROOT}{os.pathsep}{self.folder}"
+        self.environment = {**os.environ, _launch.SOCKET: str(self.socket), "PYTHONPATH": paths}
+        self.log = (self.folder / "log").open("ab")
+        self.server = subprocess.Popen(
+            [sys.executable, "server.py"], cwd=self.folder, env=self.environment, stdout=self.log, stderr=self.log
+        )
+        until(self.socket.exists)
+
+    def launch(self, **variables: str) -> subprocess.Popen[str]:
+        """Start a launcher."""
+        return subprocess.Popen(
+            [sys.executable, "-c", LAUNCHER],
+            cwd=self.folder,
+            env={**self.environment, **variables},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def close(self) -> None:
+        """End the server."""
+        self.server.kill()
+        self.server.wait()
+        self.log.close()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """A fork server that is at work."""
+    site = Site(tmp_path)
+    yield site
+    site.close()
+
+
+def until(find: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + seconds
+    while not find():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def said(launcher: subprocess.Popen[str]) -> tuple[str, int, str, str]:
+    """Return what the program says of itself."""
+    assert launcher.stdout is not None
+    kind, pid, run, folder = launcher.stdout.readline().split()
+    return kind, int(pid), run, folder
+
+
+def test_a_run_is_a_fork_with_what_the_launcher_has(site):
+    """Environment, folder and output are the launcher's; so is the end; a module that is wrong is its run's affair."""
+    launcher = site.launch(PREFECT__FLOW_RUN_ID="abc", PREFECT__CODE="3")
+    kind, pid, run, folder = said(launcher)
+    assert (kind, run, folder) == ("fork", "abc", str(site.folder))
+    assert pid != launcher.pid
+    assert launcher.wait(20) == 3
+    assert "wrong cannot be imported: ZeroDivisionError" in (site.folder / "log").read_text()
+
+
+def test_signals_and_ends_are_passed_on(site):
+    """SIGTERM to the launcher stops the fork its own way; a fork that is killed leaves a launcher that was killed."""
+    stopped, killed = site.launch(PREFECT__NAP="60"), site.launch(PREFECT__NAP="60")
+    said(stopped)
+    _, pid, *_ = said(killed)
+    stopped.terminate()
+    assert stopped.wait(20) == 7
+    os.kill(pid, signal.SIGKILL)
+    assert killed.wait(20) == -signal.SIGKILL
+
+
+def test_nobody_outlives_who_it_belongs_to(site):
+    """A fork is killed with its launcher, and with the fork server; then the next one starts by itself."""
+    first, second = site.launch(PREFECT__NAP="60"), site.launch(PREFECT__NAP="60")
+    forks = [psutil.Process(said(launcher)[1]) for launcher in (first, second)]
+    first.kill()
+    until(lambda: not forks[0].is_running())
+    assert forks[1].is_running()
+    site.server.kill()
+    assert second.wait(20) == -signal.SIGKILL
+    until(lambda: not forks[1].is_running())
+    alone = site.launch()
+    assert said(alone)[:2] == ("alone", alone.pid)
+    assert alone.wait(20) == 0
+
+
+def test_other_settings_start_by_themselves(site):
+    """A fork would not have what was read from them when it was imported; what is of one run alone may differ."""
+    alone = site.launch(MLOPS_FAILPOINT="promotion.after-alias")
+    assert said(alone)[:2] == ("alone", alone.pid)
+    assert alone.wait(20) == 0
+    assert "other settings: MLOPS_FAILPOINT" in (site.folder / "log").read_text()
+    assert said(site.launch(PREFECT__WORKER_ID="x"))[0] == "fork"
+
+
+def test_changed_code_is_imported_anew_and_no_fork_is_lost(site):
+    """The first run after a change starts by itself, the next is a fork again; what ran meanwhile ends as it does."""
+    before = site.launch(PREFECT__NAP="60")
+    assert said(before)[0] == "fork"
+    (site.folder / "code").write_text("2")
+    assert said(site.launch())[0] == "alone"
+    assert said(site.launch())[0] == "fork"
+    assert site.server.poll() is None
+    before.terminate()
+    assert before.wait(20) == 7
+
+
+def test_nobody_is_forked_from_a_process_with_threads(tmp_path):
+    """A fork has none of them, and what they held is held for ever: runs start by themselves, as without the server."""
+    site = Site(tmp_path, modules="wave busy")
+    assert said(site.launch())[0] == "alone"
+    assert "has started a thread" in (site.folder / "log").read_text()
+    site.close()
+
+
+def test_what_is_imported_starts_no_thread(tmp_path):
+    """All that a run needs is imported, none of it fails, and the process still has one thread."""
+    code = (
+        "from flows import _forkserver as f\n"
+        "f.ForkServer.serve = lambda self: (print('ready', f._threads()), __import__('os')._exit(0))\n"
+        "f.main(f.NEEDED.split() + f.flow_modules())"
+    )
+    environment = {**os.environ, _launch.SOCKET: str(tmp_path / "socket")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT, env=environment
+    )
+    assert done.stdout == "ready 1\n", done
+
+
+def test_every_source_file_and_package_counts(tmp_path, monkeypatch):
+    """A file that is changed, added or removed is other code."""
+    monkeypatch.setattr(_forkserver, "_PROJECT", tmp_path)
+    (tmp_path / "flows").mkdir()
+    (tmp_path / "flows" / "a.py").write_text("1")
+    states = [_forkserver.code_state()]
+    (tmp_path / "flows" / "a.py").write_text("12")
+    states.append(_forkserver.code_state())
+    (tmp_path / "flows" / "b.py").write_text("")
+    states.append(_forkserver.code_state())
+    assert all(state not in states[:number] for number, state in enumerate(states))
+    (tmp_path / "flows" / "b.py").unlink()
+    assert _forkserver.code_state() == states[1]
