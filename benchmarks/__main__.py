@@ -23,6 +23,7 @@ NAMES = (
     "gate",
     "quality",
     "recovery",
+    "report",
     "rules",
     "training",
     "validity",

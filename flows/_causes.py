@@ -89,13 +89,26 @@ def claim_all(context: Context, woken_by: ReceivedEvent | None) -> list[Decision
                 # however many events name it, a cause is looked at once
                 rows.append(_row(context, event, claim if isinstance(claim, str) else replace(claim, is_new=False)))
         tx.add_many_once(rows)
-    return [claim.record for claim in claims.values() if isinstance(claim, Claim) and claim.is_new]
+    decided = [claim.record for claim in claims.values() if isinstance(claim, Claim) and claim.is_new]
+    for item in decided:
+        show(context, item)
+    return decided
 
 
 def claim_manual(context: Context, reason: str, actor: str = "") -> DecisionRecord:
     """Record that a person, `actor` where they say so, or a schedule asks for a retraining."""
     with context.ledger.transaction() as tx:
         return record(tx, context, "manual", f"manual:{context.run_id}", ManualSubject(reason), actor).record
+
+
+def show(context: Context, decided: DecisionRecord) -> None:
+    """Write a decision about a window into the window's page, for whoever reads it there."""
+    kind, _, window_id = decided.cause_key.partition(":")
+    if kind == "window":
+        from mlcore.report.window import add_decision
+
+        page = context.window_page(window_id)
+        add_decision(page, decided.action, decided.sentence, str(decided.evidence.get("would_change", "")))
 
 
 def require_starter(view: View, context: Context, cause: Cause, cause_key: str, actor: str) -> None:

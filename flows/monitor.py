@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from flows import _causes, quality
 from flows._context import Context, open_context, stage
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from mlcore.modelstore import LoadedModel
     from mlcore.performance import Estimate, Performance, PerformanceModel
     from mlcore.policy.monitoring import WindowRule
+    from mlcore.report.window import EarlierDrift
+
+#: Windows before the one that a page is about.
+_DRAWN_BEFORE: Final = 23
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +137,8 @@ def _diagnose(
                 drift_threshold=policy.drift.minimum_effect,
                 distributions=distributions(served.baseline, frame, contract, names),
                 estimate=estimate,
+                importance=_importance(context, served),
+                earlier=_earlier(context, window),
             ),
             context.window_page(window.id),
         )
@@ -194,7 +200,9 @@ def _save(
             # nobody needs to be woken for these: 'do nothing' is decided, and recorded, here
             subject = _causes.subject_of_window(tx, context, window)
             assert subject is not None
-            _causes.record(tx, context, "drift", f"window:{window.id}", subject)
+            decided = _causes.record(tx, context, "drift", f"window:{window.id}", subject).record
+    if not moved:
+        _causes.show(context, decided)
     return diagnosis.sentence
 
 
@@ -236,6 +244,29 @@ def _last_healthy(context: Context, window: Window) -> Window | None:
                 if record is not None and record.cause not in NO_REFERENCE:
                     return item
     return None
+
+
+def _importance(context: Context, served: Served) -> dict[str, float]:
+    from mlcore.training.importance import by_column
+
+    known = {str(item["feature"]): float(item["worsening"]) for item in served.model.metadata.importance}
+    return by_column(known, context.usecase)
+
+
+def _earlier(context: Context, window: Window) -> list[EarlierDrift]:
+    """Return how the columns had moved in the windows of the cadence before this one, by time."""
+    from mlcore.report.window import EarlierDrift
+
+    found = []
+    with context.ledger.read() as view:
+        known = view.all(Window, order_by="-ends_at", usecase=context.name, cadence=window.cadence, state="diagnosed")
+        for item in [item for item in known if item.ends_at <= window.starts_at][:_DRAWN_BEFORE]:
+            record = view.first(DiagnosisRecord, order_by="-created_at", window_id=item.id)
+            drift = record.report.get("drift") if record is not None else None
+            if record is not None and drift:
+                psi = {column["name"]: float(column["psi"]) for column in drift["columns"]}
+                found.append(EarlierDrift(item.starts_at, record.cause, psi))
+    return found[::-1]
 
 
 def _inputs(context: Context, frame: pd.DataFrame) -> pa.Table:

@@ -94,8 +94,8 @@ def timeline(spans: Sequence[Span]) -> str:
     return svg(alt.layer(*layers).properties(width=WIDTH - 320, height=36 * max(1, len(lanes))))
 
 
-def lines(points: Sequence[Point], marks: Sequence[Mark], *, y: str) -> str:
-    """Draw series over time, each named at its end, with vertical lines at `marks`."""
+def lines(points: Sequence[Point], marks: Sequence[Mark], *, y: str, threshold: float | None = None) -> str:
+    """Draw series over time, each named at its end, with vertical lines at `marks` and a level one at `threshold`."""
     import altair as alt
 
     names = list(dict.fromkeys(point.series for point in points))
@@ -112,6 +112,12 @@ def lines(points: Sequence[Point], marks: Sequence[Mark], *, y: str) -> str:
         .mark_text(align="left", dx=6, fontSize=12, fontWeight="bold")
         .encode(x="at:T", y="value:Q", text="series:N", color=colour),
     ]
+    if threshold is not None:
+        level = alt.Chart(values([{"value": threshold, "label": f"counts from {threshold:g}"}])).encode(y="value:Q")
+        layers += [
+            level.mark_rule(strokeDash=[4, 3], color=INK),
+            level.mark_text(align="left", dx=4, dy=-7, fontSize=11).encode(x=alt.value(0), text="label:N"),
+        ]
     told: set[str] = set()
     for mark in sorted(marks, key=lambda mark: mark.at):
         rule = alt.Chart(data([mark])).encode(x="at:T")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
+from mlcore.decision import HARM
 from mlcore.report import comparisons, page
-from mlcore.report.charts import MOST_BARS
+from mlcore.report.charts import MOST_BARS, Mark, Point, lines
 from mlcore.report.comparisons import Distribution, FeatureDrift
 
 if TYPE_CHECKING:
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 #: More histograms than this make the page slow to draw and no clearer.
 MOST_PICTURES: Final = 12
 _MOST_FAILURES: Final = 20
+_MOST_LINES: Final = 5
+_MOST_RANKED: Final = 8
+#: A smaller one is nothing but the end of the numbers.
+_SMALLEST_P: Final = 1e-16
+_UNDECIDED: Final = page.callout("Decision", "None was taken yet when this page was written.")
 _KINDS: Final[dict[str, Literal["plain", "good", "bad", "note"]]] = {
     "data_fault": "bad",
     "harmful_shift": "bad",
@@ -42,6 +48,15 @@ _TITLES: Final = {
     "too_little_data": "Too little data to judge",
     "healthy": "Healthy",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierDrift:
+    """Population stability index of each column in an earlier window, and what was found there."""
+
+    starts_at: datetime
+    cause: str
+    psi: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +82,10 @@ class WindowFacts:
         Of any features; those that moved furthest are drawn.
     estimate : Estimate, optional
         What performance is expected to be without labels.
+    importance : mapping of column name to float
+        Share of the model's importance that each column has.
+    earlier : sequence of EarlierDrift
+        Windows of the cadence before this one, by time.
     """
 
     title: str
@@ -84,6 +103,8 @@ class WindowFacts:
     drift_threshold: float
     distributions: Sequence[Distribution] = ()
     estimate: Estimate | None = None
+    importance: Mapping[str, float] = field(default_factory=dict)
+    earlier: Sequence[EarlierDrift] = ()
 
 
 def window_page(facts: WindowFacts) -> str:
@@ -96,6 +117,21 @@ def write_window_page(facts: WindowFacts, path: Path) -> Path:
     return page.write(path, window_page(facts))
 
 
+def add_decision(path: Path, action: str, sentence: str, would_change: str) -> None:
+    """Write what was decided about a window into its page, if there is one that does not tell it yet."""
+    if not path.is_file():
+        return
+    text = path.read_text(encoding="utf-8")
+    if _UNDECIDED in text:
+        page.write(path, text.replace(_UNDECIDED, "\n".join(_decision(action, sentence, would_change))))
+
+
+def _decision(action: str, sentence: str, would_change: str) -> Iterator[str]:
+    yield page.callout(f"Decision: {action.replace('_', ' ')}", sentence)
+    if would_change:
+        yield page.sentence(f"What would have changed it: {would_change}")
+
+
 def _blocks(facts: WindowFacts) -> Iterator[str]:
     cause = facts.diagnosis.cause
     yield page.sentence(
@@ -105,9 +141,9 @@ def _blocks(facts: WindowFacts) -> Iterator[str]:
     )
     yield page.callout(_TITLES[cause], facts.diagnosis.sentence, _KINDS[cause])
     if facts.decision is not None:
-        yield page.callout(f"Decision: {facts.decision.action.replace('_', ' ')}", facts.decision.sentence)
-        if facts.decision.would_change:
-            yield page.sentence(f"What would have changed it: {facts.decision.would_change}")
+        yield from _decision(facts.decision.action, facts.decision.sentence, facts.decision.would_change)
+    else:
+        yield _UNDECIDED
     yield page.figures(_figures(facts))
     if facts.diagnosis.features:
         yield page.heading("Feature by feature")
@@ -200,6 +236,10 @@ def _drift(facts: WindowFacts) -> Iterator[str]:
             threshold=facts.drift_threshold,
         )
     )
+    yield from _over_time(facts)
+    # what matters most is drawn first
+    ordered.sort(key=lambda column: -column.psi * facts.importance.get(column.name, 0.0))
+    yield from _ranking(ordered, facts.importance)
     yield from _histograms(facts.distributions, [column.name for column in ordered])
     yield page.table(
         ("column", "severity", "PSI", "shift in deviations", "p, corrected", "missing before", "missing now"),
@@ -207,10 +247,54 @@ def _drift(facts: WindowFacts) -> Iterator[str]:
     )
 
 
+def _over_time(facts: WindowFacts) -> Iterator[str]:
+    """Draw the columns that moved furthest, now or before."""
+    assert facts.drift is not None
+    now = EarlierDrift(facts.starts_at, "", {column.name: column.psi for column in facts.drift.columns})
+    windows = [item for item in (*facts.earlier, now) if item.psi]
+    if len(windows) < 2:
+        return
+    furthest = {name: max(item.psi.get(name, 0.0) for item in windows) for name in now.psi}
+    drawn = sorted(furthest, key=lambda name: (-furthest[name], name))[:_MOST_LINES]
+    points = [Point(name, item.starts_at, item.psi[name]) for name in drawn for item in windows if name in item.psi]
+    retrained = [Mark(item.starts_at, "harmed") for item in windows if item.cause in HARM]
+    yield page.heading("Drift over time")
+    yield page.picture(
+        lines(points, retrained, y="population stability index", threshold=facts.drift_threshold),
+        f"This window and the {len(windows) - 1} before it, each against what the model that answered it was trained "
+        f"on; of the columns the {len(drawn)} that moved furthest.",
+    )
+
+
+def _ranking(ordered: Sequence[ColumnDrift], importance: Mapping[str, float]) -> Iterator[str]:
+    shown = [column for column in ordered if importance.get(column.name, 0.0) > 0][:_MOST_RANKED]
+    if not shown:
+        return
+    yield page.heading("What matters to the model")
+    yield page.sentence(
+        "Drift weighted by how much the model relies on the column: a column that has moved far and hardly counts is "
+        "less to worry about than one that has moved a little and decides the answer."
+    )
+    yield page.table(
+        ("column", "PSI", "share of importance", "PSI x share", "has moved"),
+        [
+            (
+                column.name,
+                f"{column.psi:.3f}",
+                f"{importance[column.name]:.1%}",
+                f"{column.psi * importance[column.name]:.4f}",
+                "yes" if column.drifted else "no",
+            )
+            for column in shown
+        ],
+    )
+
+
 def _histograms(distributions: Sequence[Distribution], order: Sequence[str]) -> Iterator[str]:
     rank = {name: place for place, name in enumerate(order)}
     shown = sorted(distributions, key=lambda item: rank.get(item.name, len(rank)))[:MOST_PICTURES]
     if shown:
+        yield page.heading("Side by side")
         yield page.sentence("Grey: the rows trained on. Orange: this window.")
         yield page.pictures(page.picture(comparisons.histogram(item)) for item in shown)
 
@@ -221,7 +305,7 @@ def _row(column: ColumnDrift) -> tuple[str, ...]:
         column.severity,
         f"{column.psi:.3f}",
         "" if column.wasserstein is None else f"{column.wasserstein:.2f}",
-        f"{column.adjusted_p:.2g}",
+        "<1e-16" if column.adjusted_p < _SMALLEST_P else f"{column.adjusted_p:.2g}",
         f"{column.missing_before:.1%}",
         f"{column.missing_now:.1%}",
     )

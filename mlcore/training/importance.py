@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +13,8 @@ from mlcore.metrics import Metric, Output
 if TYPE_CHECKING:
     import pandas as pd
     from sklearn.pipeline import Pipeline
+
+    from mlcore.usecase import UseCase
 
 #: More rows make the figure finer, not different.
 MAXIMUM_ROWS: Final = 2_000
@@ -25,6 +28,27 @@ class Importance:
     feature: str
     worsening: float
     deviation: float
+
+
+def by_column(importance: Mapping[str, float], usecase: UseCase) -> dict[str, float]:
+    """Return which share of all worsening each contract column has, itself and through what is generated from it.
+
+    What a step makes of several columns counts for each of them alike; what gains nothing by being known, not at all.
+    """
+    from mlcore.policy.naming import generated_names
+
+    made_of: dict[str, tuple[str, ...]] = {}
+    for step in usecase.training.features:
+        for name in generated_names(step, usecase.contract):
+            own = [column for column in step.columns if column in name] or step.columns
+            made_of[name] = tuple(source for column in own for source in made_of.get(column, (column,)))
+    found: dict[str, float] = {}
+    for name, worsening in importance.items():
+        sources = made_of.get(name, (name,))
+        for source in sources:
+            found[source] = found.get(source, 0.0) + max(worsening, 0.0) / len(sources)
+    total = sum(found.values())
+    return {name: value / total for name, value in found.items()} if total > 0 else {}
 
 
 def permutation_importance(

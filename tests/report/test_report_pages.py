@@ -24,7 +24,7 @@ from mlcore.report.charts import Bar, Mark, Point, Span
 from mlcore.report.distributions import distributions
 from mlcore.report.evaluation import EvaluationFacts, candidate_scores, evaluation_page, write_evaluation_page
 from mlcore.report.loop import ApprovalLine, DecisionLine, LoopFacts, TraceLine, loop_page
-from mlcore.report.window import WindowFacts, window_page
+from mlcore.report.window import EarlierDrift, WindowFacts, add_decision, window_page, write_window_page
 from mlcore.validation import EvaluationReport
 from mlcore.validation.bootstrap import Interval
 from mlcore.validation.report import GuardResult, MetricResult, SliceResult, WorstRow
@@ -127,6 +127,11 @@ def wide() -> WindowFacts:
         performance=Performance("harmed", "mean_absolute_error", 52.6, 19.9, 1.64, len(window), len(window) // 2),
         drift_threshold=0.2,
         distributions=distributions(baseline, window.assign(prediction=predictions), contract, [*names, "prediction"]),
+        importance={"feature_0": 0.7, "feature_9": 0.25, "feature_1": 0.05},
+        earlier=[
+            EarlierDrift(DAY - timedelta(days=30 * ago), "harmless_shift", dict.fromkeys(names[:8], 0.1 / ago))
+            for ago in (2, 1)
+        ],
     )
 
 
@@ -146,7 +151,31 @@ def test_window_page_says_what_moved_and_what_was_decided(wide: WindowFacts):
     for told in ("The world has moved, and it harms", "Decision: retrain", "An error back in its limits.", "3 others"):
         assert told in text
     assert "52.6" in text
-    assert text.count("<figure>") == 1 + 12
+    assert text.count("<figure>") == 2 + 12
+
+
+def test_window_page_ranks_by_what_matters_and_draws_the_past(wide: WindowFacts):
+    """A column that decides the answer comes before one that moved further; earlier windows are a picture."""
+    text = window_page(wide)
+    ranking = text.partition("What matters to the model")[2].partition("Side by side")[0]
+    assert ranking.index("feature_0") < ranking.index("feature_1") < ranking.index("feature_9")
+    assert "feature_2" not in ranking
+    assert "This window and the 2 before it" in text
+    assert "Drift over time" not in window_page(replace(wide, earlier=(), importance={}))
+    assert "&lt;1e-16" in text
+
+
+def test_what_is_decided_later_comes_into_the_page(wide: WindowFacts, tmp_path: Path):
+    """The page says that nothing was decided, until it was; the first word stands, and no page is no harm."""
+    path = write_window_page(replace(wide, decision=None), tmp_path / "window.html")
+    assert "None was taken yet" in path.read_text()
+    for action in ("fix_data", "nothing"):
+        add_decision(path, action, "Humidity <0 & stuck.", "Sound data.")
+    text = path.read_text()
+    assert "Decision: fix data" in text and "Humidity &lt;0 &amp; stuck." in text and "Sound data." in text
+    assert "None was taken yet" not in text and "Decision: nothing" not in text
+    add_decision(tmp_path / "none.html", "watch", "", "")
+    assert [item.name for item in tmp_path.iterdir()] == ["window.html"]
 
 
 def test_window_page_of_too_little_data(wide: WindowFacts):

@@ -18,6 +18,7 @@ from mlcore.metrics import METRICS, Output
 from mlcore.modelstore.identity import model_digest
 from mlcore.training.estimators import make_estimator
 from mlcore.training.fitting import Bench, Job, in_threads
+from mlcore.training.importance import by_column
 from mlcore.training.run import golden_rows, train_model
 from mlcore.training.search import planned_trials, search
 from mlcore.training.splits import split_holdout, target_values
@@ -130,6 +131,14 @@ def test_without_evidence_it_is_the_same_model(make_churn: Any, customers: pd.Da
     assert (whole.scores.holdout, whole.scores.seed_deviation) == (bare.scores.holdout, bare.scores.seed_deviation)
     assert whole.importance and whole.scores.learning_curve and len(whole.trials) == 2
     assert not bare.importance and not bare.scores.learning_curve and len(bare.trials) == 1
+
+
+def test_a_generated_feature_counts_for_what_it_is_made_of(bikeshare: UseCase) -> None:
+    """Also at second hand: the hour, crossed with whether people work, is half of the time's."""
+    known = {"temperature": 2.0, "recorded_at_hour": 1.0, "workingday_x_recorded_at_hour": 4.0, "humidity": -1.0}
+    found = by_column(known, bikeshare)
+    assert found == pytest.approx({"temperature": 2 / 7, "recorded_at": 3 / 7, "workingday": 2 / 7, "humidity": 0.0})
+    assert by_column({"humidity": 0.0}, bikeshare) == {}
 
 
 def test_a_class_seen_once_and_a_constant_target(make_churn: Any, bikeshare: UseCase, customers: pd.DataFrame) -> None:
