@@ -19,6 +19,7 @@ import pandas as pd
 from mlcore.contract import Column, DataContract
 from mlcore.data.dependence import block_length
 from mlcore.drift import DriftReport, build_baseline, detect_drift, independent_blocks
+from mlcore.drift.whole import row_blocks
 from mlcore.policy.monitoring import DriftPolicy
 
 REPORT = Path(__file__).parent / "reports" / "alarms.md"
@@ -116,7 +117,11 @@ def _report(null: Null, seed: int, *, whole: bool) -> tuple[DriftReport, DriftPo
     block = _drafted(null.table) if null.block == "drafted" else null.block
     policy = DriftPolicy(block=block, multivariate="domain_classifier" if whole else "none")
     baseline = build_baseline(
-        before, np.zeros(len(before)), contract, blocks=independent_blocks(before, contract, policy)
+        before,
+        np.zeros(len(before)),
+        contract,
+        blocks=independent_blocks(before, contract, policy),
+        block_of_row=row_blocks(before, contract, policy),
     )
     blocks = independent_blocks(now, contract, policy)
     report = detect_drift(baseline, now, np.zeros(len(now)), contract, policy, minimum_rows=1, blocks=blocks, threads=1)

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 _LENGTHS: Final = tuple(timedelta(hours=hours) for hours in (1, 6, 24, 48, 168))
-#: A line through so many blocks is taken off first, so that a season is not taken for dependence.
-_SEASON_BLOCKS: Final = 8
 #: A design effect up to this is as easily chance.
 _LEAST_EFFECT: Final = 2.0
 _LEAST_BLOCKS: Final = 20
@@ -25,7 +23,8 @@ def block_length(frame: pd.DataFrame, times: pd.Series, longest: timedelta) -> t
     """Return the length of blocks that may count as one observation each.
 
     The shortest block that has at least as many rows as the design effect of the most dependent column says: so many
-    rows are worth one independent row. Blocks are tried from an hour to a week.
+    rows are worth one independent row. A season is dependence, too: a window sees one stretch of it, whose rows are
+    alike. Blocks are tried from an hour to a week.
 
     Parameters
     ----------
@@ -60,24 +59,16 @@ def block_length(frame: pd.DataFrame, times: pd.Series, longest: timedelta) -> t
 
 def _design_effect(values: Array, moments: Array, length: timedelta) -> float:
     """Return how much more the blocks' sums vary than those of as many independent values would."""
-    blocks, seasons = _cut(moments, length), _cut(moments, _SEASON_BLOCKS * length)
-    left, clock = _centred(values, seasons), _centred(moments.astype(float), seasons)
-    slope = np.bincount(seasons, left * clock) / np.maximum(np.bincount(seasons, clock * clock), 1e-12)
-    left = left - slope[seasons] * clock
+    left = values - values.mean()
     total = float(np.square(left).sum())
     if total <= 1e-12 * len(values):
         return 1.0
-    effect = float(np.square(np.bincount(blocks, left)).sum()) / total
-    return effect * _SEASON_BLOCKS / (_SEASON_BLOCKS - 2)  # the line that was taken off had a part of it
+    return float(np.square(np.bincount(_cut(moments, length), left)).sum()) / total
 
 
 def _cut(moments: Array, length: timedelta) -> Array:
     """Return the number of each moment's block, without numbers for blocks that have no row."""
     return np.unique(moments // int(length.total_seconds()), return_inverse=True)[1]
-
-
-def _centred(values: Array, groups: Array) -> Array:
-    return values - (np.bincount(groups, values) / np.bincount(groups))[groups]
 
 
 def _as_numbers(frame: pd.DataFrame) -> Iterator[Array]:

@@ -42,13 +42,7 @@ def clock_faults(
     contract: DataContract, baseline: Baseline, frame: pd.DataFrame, rows: Mapping[str, Any]
 ) -> Iterator[FeatureDiagnosis]:
     """Yield what is wrong with the time stamps of a window, and with the delivery of its rows."""
-    keys = [column.name for column in contract.keys if column.name in frame]
-    # a key that repeated in training is none: several rows have one time where nobody named what tells them apart
-    usual = baseline.repeated_fraction
-    if keys and len(keys) == len(contract.keys) and usual is not None and usual <= _REPEATED:
-        repeated = float(frame.duplicated(subset=keys).mean())
-        if repeated > usual + _REPEATED:
-            yield fault(keys[0], f"{repeated:.0%} of the rows were delivered twice: {', '.join(keys)} repeats")
+    yield from _delivered_twice(contract, baseline, frame)
     time = contract.time.name if contract.time else ""
     if time not in rows or time not in baseline.sample:
         return
@@ -61,6 +55,24 @@ def clock_faults(
         missing, expected = missing_hours(baseline.occupied, rows[time])
         if expected and missing / expected >= _MISSING_FRACTION:
             yield fault(time, f"{missing:,} of {expected:,} hours that always had rows have none")
+
+
+def _delivered_twice(contract: DataContract, baseline: Baseline, frame: pd.DataFrame) -> Iterator[FeatureDiagnosis]:
+    # a key that repeated in training is none: several rows have one time where nobody named what tells them apart, and
+    # then it is all that was sent which tells them apart
+    ways = (
+        ([column.name for column in contract.keys], baseline.repeated_fraction, "{} repeats"),
+        ([column.name for column in contract.inputs], baseline.repeated_rows, "they are others again, {} and all"),
+    )
+    for names, usual, told in ways:
+        if not names or usual is None or usual > _REPEATED or not set(names) <= set(frame.columns):
+            continue
+        repeated = float(frame.duplicated(subset=names).mean())
+        if repeated > usual + _REPEATED:
+            keys = ", ".join(column.name for column in contract.keys) or names[0]
+            sentence = f"{repeated:.0%} of the rows were delivered twice: {told.format(keys)}"
+            yield fault(contract.keys[0].name if contract.keys else names[0], sentence)
+            return
 
 
 def missing_hours(occupied: tuple[float, ...], times: Numbers) -> tuple[int, int]:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from mlcore.drift.alike import alikeness
 from mlcore.drift.encoding import Encoding
 from mlcore.drift.reference import MOST_BYTES, pack_reference, unpack_reference
-from mlcore.drift.sample import from_archive, occupied_hours, repeated_fraction, sample_rows
+from mlcore.drift.sample import from_archive, occupied_hours, repeated_fraction, repeated_rows, sample_rows
 from mlcore.drift.whole import WholeRows, is_whole, keep_rows, row_blocks
 from mlcore.errors import DriftError
 
@@ -46,6 +47,9 @@ class NumericBaseline:
         Most equal values in a row, in the order of time.
     reference : ndarray of shape (n,), optional
         Every value, sorted; kept in a file of its own. None where it was not kept.
+    alike : float in [0, 1], optional
+        How alike the values of one block are. None where the rows are of no blocks, and in files of older versions:
+        the rows of a block then count as one.
     """
 
     values: np.ndarray[Any, Any]
@@ -55,6 +59,7 @@ class NumericBaseline:
     deviation: float
     longest_run: int
     reference: np.ndarray[Any, Any] | None = None
+    alike: float | None = None
 
     @property
     def ordered(self) -> np.ndarray[Any, Any]:
@@ -74,11 +79,12 @@ class NumericBaseline:
 
 @dataclass(frozen=True, slots=True)
 class CategoryBaseline:
-    """A column of categories: how often each was seen."""
+    """A column of categories: how often each was seen, and `alike` as numbers have it."""
 
     counts: Mapping[str, int]
     rows: int
     missing_fraction: float
+    alike: float | None = None
 
     @property
     def is_exact(self) -> bool:
@@ -104,6 +110,8 @@ class Baseline:
         For each hour of the week the share of its occurrences that had a row.
     repeated_fraction : float or None
         Share of rows with the key of an earlier row; None where it is not known.
+    repeated_rows : float or None
+        Share of rows that are an earlier row in all inputs; None where it is not known.
     answer_blocks : int or None
         Independent blocks among the rows that predictions and scores are of; None: as many as `blocks`.
     whole : WholeRows or None
@@ -118,6 +126,7 @@ class Baseline:
     occupied: tuple[float, ...] = ()
     repeated_fraction: float | None = None
     answer_blocks: int | None = None
+    repeated_rows: float | None = None
     whole: WholeRows | None = None
 
     def to_bytes(self) -> bytes:
@@ -133,6 +142,7 @@ class Baseline:
             "categories": {name: asdict(item) for name, item in self.categories.items()},
             "occupied": self.occupied,
             "repeated_fraction": self.repeated_fraction,
+            "repeated_rows": self.repeated_rows,
             "answer_blocks": self.answer_blocks,
             "encoding": None if self.whole is None else self.whole.encoding.to_json(),
         }
@@ -191,6 +201,7 @@ class Baseline:
             sample=sample,
             occupied=tuple(facts.get("occupied", ())),
             repeated_fraction=facts.get("repeated_fraction"),
+            repeated_rows=facts.get("repeated_rows"),
             answer_blocks=facts.get("answer_blocks"),
             whole=None if encoding is None else WholeRows.from_columns(columns, Encoding.from_json(encoding)),
         )
@@ -204,6 +215,7 @@ def build_baseline(
     blocks: int | None = None,
     scores: np.ndarray[Any, Any] | None = None,
     answer_blocks: int | None = None,
+    block_of_row: np.ndarray[Any, Any] | None = None,
 ) -> Baseline:
     """Summarise the rows a model was trained on.
 
@@ -220,6 +232,8 @@ def build_baseline(
         Probability of the label given, for classification.
     answer_blocks : int, optional
         Independent blocks among the rows that `predictions` are of; as many as `blocks` if left out.
+    block_of_row : ndarray of shape (n_rows,), optional
+        Number of the block of each row, for how alike the values of a block are; if left out they count as one.
     """
     columns = [column for column in contract.features if column.type not in ("timestamp", "text")]
     kept = len(frame) * 8 * (1 + sum(column.is_numeric for column in columns)) <= MOST_BYTES
@@ -229,6 +243,10 @@ def build_baseline(
         if column.is_numeric
     }
     categories = {column.name: category_baseline(frame[column.name]) for column in columns if not column.is_numeric}
+    if block_of_row is not None:
+        known = {column.name: alikeness(frame[column.name], block_of_row) for column in columns if watched(column)}
+        numeric = {name: replace(item, alike=known.get(name)) for name, item in numeric.items()}
+        categories = {name: replace(item, alike=known.get(name)) for name, item in categories.items()}
     answers = as_series(predictions)
     if contract.task == "regression":
         numeric[PREDICTION] = numeric_baseline(answers, keep_reference=kept)
@@ -244,6 +262,7 @@ def build_baseline(
         sample=sample_rows(frame, contract),
         occupied=occupied_hours(frame, contract),
         repeated_fraction=repeated_fraction(frame, contract),
+        repeated_rows=repeated_rows(frame, contract),
         answer_blocks=answer_blocks,
         whole=keep_rows(frame, contract),
     )

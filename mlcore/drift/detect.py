@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
+from mlcore.drift.alike import independent_rows
 from mlcore.drift.baseline import (
     PREDICTION,
     SCORE,
@@ -194,7 +195,7 @@ def detect_drift(
         With fewer the outcome is ``too_little_data``.
     blocks : int, optional
         Independent blocks in the window. Rows of a time series are not independent: significance is then computed
-        as if there were one row a block, which raises fewer false alarms.
+        as if there were one row a block, or as many more as values differed within blocks of training (Kish, 1965).
     scores : ndarray of shape (n_rows,), optional
         Probability of the label given, for classification.
     threads : int, default=2
@@ -254,7 +255,10 @@ def _numeric(name: str, before: NumericBaseline, column: pd.Series, sizes: tuple
     if not len(present) or not len(ordered):
         return _nothing_to_compare(name, "numeric", before.missing_fraction, missing)
     found = distances(ordered, present)
-    independent = (min(sizes[0], before.present), min(sizes[1], len(present)))
+    independent = (
+        independent_rows(before.present, sizes[0], before.alike),
+        independent_rows(len(present), sizes[1], before.alike),
+    )
     # the statistic grows with the sizes: brought to what as many independent values would have given
     scale = _harmonic(*independent) / _harmonic(len(ordered), len(present))
     edges = np.unique(ordered[-(-np.arange(1, _BINS) * len(ordered) // _BINS) - 1])
@@ -293,8 +297,12 @@ def _category(name: str, before: CategoryBaseline, column: pd.Series, sizes: tup
     counts = [np.array([known.get(label, 0) for label in labels], dtype=float) for known in (before.counts, seen)]
     if not labels or counts[0].sum() == 0 or counts[1].sum() == 0:
         return _nothing_to_compare(name, "category", before.missing_fraction, missing)
-    tested = pool_rare(counts[0], counts[1], sizes=sizes)
-    statistic, p_value = chi_square(tested[0], tested[1], sizes=sizes)
+    independent = (
+        independent_rows(int(counts[0].sum()), sizes[0], before.alike),
+        independent_rows(int(counts[1].sum()), sizes[1], before.alike),
+    )
+    tested = pool_rare(counts[0], counts[1], sizes=independent)
+    statistic, p_value = chi_square(tested[0], tested[1], sizes=independent)
     return ColumnDrift(
         name=name,
         kind="category",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mlcore.drift.baseline import Baseline, build_baseline, independent_blocks
 from mlcore.drift.detect import DriftReport, detect_drift
+from mlcore.drift.whole import row_blocks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +36,7 @@ def model_baseline(train: pd.DataFrame, holdout: pd.DataFrame, output: Output, u
         blocks=independent_blocks(train, contract, policy),
         scores=output.confidence,
         answer_blocks=independent_blocks(holdout, contract, policy),
+        block_of_row=row_blocks(train, contract, policy),
     )
 
 

@@ -67,6 +67,12 @@ def repeated_fraction(frame: pd.DataFrame, contract: DataContract) -> float:
     return float(frame.duplicated(subset=keys).mean()) if keys and len(frame) else 0.0
 
 
+def repeated_rows(frame: pd.DataFrame, contract: DataContract) -> float:
+    """Return the share of rows that are, in everything a caller sends, another row before them."""
+    names = [column.name for column in contract.inputs if column.name in frame]
+    return float(frame.duplicated(subset=names).mean()) if names and len(frame) else 0.0
+
+
 def microseconds(times: pd.Series) -> np.ndarray[Any, Any]:
     """Return time stamps as microseconds since 1970 in UTC."""
     return times.to_numpy(dtype="datetime64[us]").astype(np.int64)

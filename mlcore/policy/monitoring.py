@@ -48,8 +48,8 @@ class DriftPolicy(Frozen):
     minimum_effect: float = Field(default=0.2, ge=0, description="Smallest population stability index that counts.")
     block: timedelta | None = Field(
         default=None,
-        description="Rows closer than this in time count as one for significance; as long as values depend on each "
-        "other: hours of weather do for a week.",
+        description="Rows closer than this in time depend on each other, as hours of weather do for a week: for "
+        "significance they count as one, or as many more as values differ within such blocks.",
     )
     multivariate: Multivariate = Field(
         default="domain_classifier",
