@@ -239,12 +239,12 @@ def _missing(column: pd.Series, windows: Any) -> float:
     """Return the share of missing cells that a sound window may have: they come in clusters, and a few by chance.
 
     Twice the share p of all rows with three standard errors of it in a usual window of n rows,
-    2p + 3 sqrt(2p / n), or what one window of 20 exceeds.
+    2p + 3 sqrt(2p / n), or what one window of 20 exceeds; and always two cells.
     """
     missing = column.isna()
     by_window = missing.groupby(windows)
     twice, rows = 2 * float(missing.mean()), float(by_window.size().median())
-    usual = max(twice + 3 * math.sqrt(twice / rows), float(by_window.mean().quantile(0.95)))
+    usual = max(twice + 3 * math.sqrt(twice / rows), float(by_window.mean().quantile(0.95)), 2 / rows)
     return min(1.0, math.ceil(usual * 10_000) / 10_000)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -29,6 +29,8 @@ _USUAL: Final = 0.5
 #: A rest this many times longer than any before is no rest.
 _LONGEST_REST: Final = 5.0
 _LEAST_STUCK_ALL: Final = 20
+#: The rows of one or two moments are a group of their own.
+_LEAST_MOMENTS: Final = 3
 _LEAST_MOVING: Final = 8
 #: While a sensor is stuck the other columns say it moves: by so many usual residuals (10th to 90th percentile).
 _MOVES: Final = 5.0
@@ -48,6 +50,12 @@ _MOVES_LONG, _NEARLY_LONGEST, _LONG_RUN = 3.0, 0.6, 10
 _LEAST_PILE: Final = 6
 _PILE_FRACTION: Final = 0.12
 _HIGHER: Final = 2.5
+#: So many rows, and so much of training beyond the edge: by chance, hardly one window in a million had nothing there.
+_LEAST_FOR_CENSORED, _CENSORED, _ALIKE = 150, 0.1, 1.36
+#: Rows of a moment that have its one value.
+_WHOLE_MOMENT: Final = 0.9
+#: Numbers that are written for 'not known': believed where the column never had them nor anything so far out.
+_NO_VALUES: Final = frozenset({0.0, -1.0} | {sign * (10.0**digits - 1) for sign in (-1, 1) for digits in range(2, 7)})
 #: What was cut off must have been common enough before for its absence to mean something.
 _CUT_OFF: Final = 0.05
 #: A category this common does not vanish by chance from a window of so many rows.
@@ -82,7 +90,7 @@ def stuck(
     sample : ndarray, optional
         Training rows in the order of time: of a column that hardly ever moves nothing is said.
     stamps : ndarray, optional
-        When the rows were: several rows of one moment repeat each other without any sensor.
+        When the rows were: several rows of one moment may repeat each other without any sensor.
     """
     there = np.isfinite(values)
     present = values[there]
@@ -93,7 +101,10 @@ def stuck(
     if run < max(_LEAST_RUN, _LEAST_STUCK_FRACTION * len(present)):
         return None
     share = _share(before.values, value)
-    if share >= _USUAL or (stamps is not None and len(np.unique(stamps[there][first : first + run])) < _LEAST_RUN):
+    # several rows of one moment may repeat each other; then only what is far beyond all of training tells of a sensor
+    moments = _LEAST_RUN if stamps is None else len(np.unique(stamps[there][first : first + run]))
+    by_moment = moments < _LEAST_RUN and (moments < _LEAST_MOMENTS or run <= _LONGEST_REST * before.longest_run)
+    if share >= _USUAL or by_moment:
         return None
     resting = share >= _RESTING
     limit = before.longest_run * (_LONGEST_REST if resting else 1.0 if run == len(present) else _LONGER)
@@ -126,29 +137,68 @@ def piled(
     for edge, sign in ((present.max(), 1), (present.min(), -1)):
         at_edge = present == edge
         share, before_share = float(at_edge.mean()), _share(before.values, edge)
-        # one day's value in all the rows of that day is no pile
-        if stamps is not None and len(np.unique(stamps[there][at_edge])) < _LEAST_PILE:
+        if at_edge.sum() < _LEAST_PILE or share == 1 or (stamps is not None and _of_few(stamps[there], at_edge)):
             continue
-        if at_edge.sum() < _LEAST_PILE or share < max(_PILE_FRACTION, _HIGHER * before_share) or share == 1:
+        if _censored(before.values, present, edge, sign):
+            return _cut_off(column, before.values, present, edge, sign)
+        if share < max(_PILE_FRACTION, _HIGHER * before_share):
             continue
         rest = present[~at_edge]
         gap = float(np.abs(rest - edge).min())
         far = gap > max(_GAP * before.deviation, 3 * _step(rest)) and before_share < 0.01
-        if far or (len(present) >= _LEAST_FOR_PILE and before_share < _HARDLY and _stands_alone(before, rest, gap)):
-            return f"{column.name} is {edge:g} in {share:.0%} of the rows, far from the others: it stands for no value"
+        new = edge in _NO_VALUES and before_share == 0 and sign * (edge - np.median(before.values)) > 0
+        beyond_all = new and not before.values[0] <= edge <= before.values[-1]
+        alone = len(present) >= _LEAST_FOR_PILE and before_share < _HARDLY and _stands_alone(before, rest, gap)
+        if far or beyond_all or alone:
+            return (
+                f"{column.name} is {edge:g} in {share:.0%} of the rows, "
+                f"{'which it never was' if beyond_all else 'far from the others'}: it stands for no value"
+            )
         if len(present) < _LEAST_FOR_PILE:
             if expected is None or not _cut(present, expected[0][there], expected[1], at_edge, sign):
                 continue
         elif share < _highest_share(before.values):
             continue
-        beyond = float((sign * (before.values - edge) > 0).mean())
-        if beyond >= _CUT_OFF:
-            side = "above" if sign > 0 else "below"
-            return (
-                f"{column.name} is cut off {side} {edge:g}: {share:.0%} of the rows are exactly there, "
-                f"{beyond:.0%} of training were beyond"
-            )
+        if float((sign * (before.values - edge) > 0).mean()) >= _CUT_OFF:
+            return _cut_off(column, before.values, present, edge, sign)
     return None
+
+
+def _cut_off(column: Column, before: Numbers, present: Numbers, edge: float, sign: int) -> str:
+    side, there = "above" if sign > 0 else "below", float((present == edge).mean())
+    beyond = float((sign * (before - edge) > 0).mean())
+    return (
+        f"{column.name} is cut off {side} {edge:g}: {there:.0%} of the rows are exactly there, "
+        f"{beyond:.0%} of training were beyond"
+    )
+
+
+def _of_few(stamps: Numbers, at_edge: Numbers) -> bool:
+    """Whether a value is all there was at a few moments: one day's value in all the rows of that day is no pile."""
+    moments, place = np.unique(stamps, return_inverse=True)
+    there = np.bincount(place, at_edge, len(moments))
+    mine = there > 0
+    return bool(mine.sum() < _LEAST_PILE and there[mine].sum() >= _WHOLE_MOMENT * np.bincount(place)[mine].sum())
+
+
+def _censored(before: Numbers, present: Numbers, edge: float, sign: int) -> bool:
+    """Whether the window is training with all that was beyond an edge put onto it: up to there it is distributed alike.
+
+    By chance two laws that are one differ by less than 1.36 √(1/n + 1/m) in 19 of 20 cases (Smirnov, 1948).
+    """
+    beyond = float((sign * (before - edge) > 0).mean())
+    if len(present) < _LEAST_FOR_CENSORED or beyond < _CENSORED:
+        return False
+    ordered = np.sort(present)
+    inside = np.unique(np.concatenate([before, ordered]))
+    inside = inside[sign * (inside - edge) < 0]
+    if not len(inside):
+        return False
+    # the share up to each value, seen from the side that is left as it was
+    side: Literal["left", "right"] = "right" if sign > 0 else "left"
+    shares = [np.searchsorted(values, inside, side) / len(values) for values in (before, ordered)]
+    apart = float(np.abs(shares[0] - shares[1]).max())
+    return apart <= _ALIKE * float(np.sqrt(1 / len(before) + 1 / len(present)))
 
 
 def _stands_alone(before: NumericBaseline, rest: Numbers, gap: float) -> bool:

@@ -130,7 +130,10 @@ def _score(
     now = rows[column.name]
     now = now[np.isfinite(now)]
     undone = (now - offset) / factor
-    if len(now) == 0 or before.deviation == 0 or not (_in_range(column, undone) and _near(before.values, undone)):
+    if len(now) == 0 or before.deviation == 0 or not _in_range(column, undone):
+        return 0.0
+    # what has moved far since it was trained on is known from the last healthy window
+    if not (_near(before.values, undone) or (column.name in recent and _near_recent(recent[column.name], undone))):
         return 0.0
     distances = [kolmogorov_smirnov(before.values, np.sort(values))[0] for values in (now, undone)]
     if column.name in recent and _nearer_as_it_is(recent[column.name], now, undone):
@@ -246,6 +249,11 @@ def _in_range(column: Column, values: Numbers) -> bool:
 def _near(before: Numbers, values: Numbers) -> bool:
     reach = _BEYOND * (before[-1] - before[0])
     return bool(np.mean((values >= before[0] - reach) & (values <= before[-1] + reach)) >= 0.9)
+
+
+def _near_recent(recent: Numbers, values: Numbers) -> bool:
+    known = np.sort(recent[np.isfinite(recent)])
+    return len(known) >= _LEAST_FOR_NEARER and _near(known, values)
 
 
 def swapped(

@@ -32,9 +32,34 @@ def test_rows_of_one_moment_are_no_run():
     days, hours = np.repeat(np.arange(6), 50), np.arange(300)
     assert stuck(X, before, values, None, stamps=days) is None
     assert stuck(X, before, values, None, stamps=hours) is not None
+    # over three days on end it is no group
+    values[100:250] = 0.3
+    assert "stuck" in stuck(X, before, values, None, stamps=days)
     shorn = np.minimum(RNG.normal(size=300), 0.5)
     assert piled(X, before, shorn, None, stamps=hours) is not None
     assert piled(X, before, np.where(days == 3, 3.0, np.minimum(shorn, 0.4)), None, stamps=days) is None
+
+
+def test_a_zero_that_never_was_stands_for_no_value():
+    """Near to the other values it may be: what tells is that no training row had it, nor anything so low."""
+    agents = RNG.integers(1, 9, 2000).astype(float)
+    now = np.where(RNG.random(300) < 0.2, 0.0, RNG.integers(1, 9, 300))
+    hours, one = np.arange(300), np.zeros(300)
+    assert "stands for no value" in piled(X, numeric_baseline(pd.Series(agents)), now, None, stamps=hours)
+    # all rows of one moment: what else they hold shows that the number is not the moment's
+    assert "stands for no value" in piled(X, numeric_baseline(pd.Series(agents)), now, None, stamps=one)
+    some = np.where(RNG.random(2000) < 0.1, 0.0, agents)
+    assert piled(X, numeric_baseline(pd.Series(some)), now, None, stamps=hours) is None
+
+
+def test_what_was_beyond_an_edge_and_is_now_on_it_was_cut_off():
+    """Of counts, whose values are common: the others are as common as ever. A calmer time is not cut off."""
+    calls = numeric_baseline(pd.Series(RNG.poisson(2.0, 4000)))
+    now = RNG.poisson(2.0, 400)
+    assert "cut off above 3" in piled(X, calls, np.minimum(now, 3).astype(float), None)
+    assert "cut off below 2" in piled(X, calls, np.maximum(now, 2).astype(float), None)
+    assert piled(X, calls, now.astype(float), None) is None
+    assert piled(X, calls, RNG.binomial(3, 0.4, 400).astype(float), None) is None
 
 
 def test_a_column_that_is_hardly_there_may_be_missing():
@@ -66,3 +91,47 @@ def test_growth_over_years_is_no_other_unit():
         return diagnose(contract, baseline, rows, quality, None, None, recent=before).cause
 
     assert cause(now) == "healthy"
+
+
+def test_rows_that_come_again_are_found_though_their_times_repeat():
+    """Three shops have each time: then the whole row is what tells rows apart."""
+    at = pd.date_range("2025-01-01", periods=3_000, freq="h", tz="UTC").floor("3h")
+    frame = pd.DataFrame({"at": at, "x": RNG.normal(size=3_000), "y": RNG.normal(size=3_000)})
+    contract = DataContract(
+        task="regression",
+        columns=(
+            Column(name="at", type="timestamp", role="time"),
+            X,
+            Column(name="y", type="number", role="target"),
+        ),
+    )
+    baseline = build_baseline(frame[:2_500], np.zeros(2_500), contract)
+    rows = frame[2_500:].reset_index(drop=True)
+
+    def told(rows: pd.DataFrame, baseline=baseline) -> str:
+        quality = check_table(conform(rows, contract), contract, partial=True)
+        return diagnose(contract, baseline, rows, quality, None, None).sentence
+
+    again = pd.concat([rows, rows[100:200]]).sort_values("at", kind="stable", ignore_index=True)
+    assert "17% of the rows were delivered twice: they are others again, at and all" in told(again)
+    assert "Nothing is wrong" in told(rows)
+    # where rows were alike in training, too, nothing is said
+    few = frame.assign(x=(frame["x"] > 0).astype(float))
+    known = build_baseline(few[:2_500], np.zeros(2_500), contract)
+    more = again.assign(x=(again["x"] > 0).astype(float))
+    assert "twice" not in told(more, known)
+
+
+def test_what_has_grown_is_converted_back_to_the_window_before():
+    """Prices are far from training; that today's are a tenth of last week's is no growth."""
+    contract = DataContract(task="regression", columns=(X, Column(name="y", type="number", role="target")))
+    trained = pd.DataFrame({"x": RNG.normal(30, 3, 2_000), "y": 0.0})
+    baseline = build_baseline(trained, np.zeros(2_000), contract)
+    week, now = (pd.DataFrame({"x": RNG.normal(120, 10, 300), "y": 0.0}) for _ in range(2))
+
+    def told(rows: pd.DataFrame) -> str:
+        quality = check_table(conform(rows, contract), contract, partial=True)
+        return diagnose(contract, baseline, rows, quality, None, None, recent=week).sentence
+
+    assert "x is ten times too small" in told(now.assign(x=now["x"] / 10))
+    assert "Nothing is wrong" in told(now)
