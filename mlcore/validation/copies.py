@@ -57,10 +57,12 @@ def copied_rows(subject: Subject, train: pd.DataFrame) -> GuardResult:
     contract, limit = subject.usecase.contract, subject.usecase.validation.leaks.maximum_copies_fraction
     held = subject.frame.iloc[evenly_spread(len(subject.frame), _MOST_ROWS)]
     equal = _copies(contract, train, held, {}, limit)
-    steps = _steps(contract, train)
-    nearly = _copies(contract, train, held, steps, limit) if len(steps.keys() - {contract.target.name}) > 1 else equal
-    share, count, copied = equal if equal[2] else nearly if nearly[2] else equal
-    name, how = "rows on both sides", " nearly" if nearly[2] and not equal[2] else ""
+    (share, count, copied), name, how = equal, "rows on both sides", ""
+    steps = {} if copied else _steps(contract, train)
+    if len(steps.keys() - {contract.target.name}) > 1:
+        nearly = _copies(contract, train, held, steps, limit)
+        if nearly[2]:
+            (share, count, copied), how = nearly, " nearly"
     told = f"{count:,} of {len(held):,} held-out rows ({count / len(held):.1%}) are{how} also among the training rows"
     if not copied:
         return GuardResult("leak", name, "passed", told, share, limit)
@@ -107,10 +109,11 @@ def _agree(targets: Array, agreeing: Array, matches: Array) -> bool:
 
 def _half_repeat(seen: _Rows, held: _Rows, once: Array, matches: Array, *, near: bool) -> bool:
     """Whether half of the columns, those that tell rows apart best, are equal much more often than all of them."""
-    distinct = np.array([len(np.unique(column)) for column in seen.each.T])
+    some = seen.each[:: max(1, len(seen.each) // _MOST_ROWS)]
+    distinct = np.array([len(np.unique(column)) for column in some.T])
     half = np.argsort(distinct)[::-1][: min(_MOST_COLUMNS, (int((distinct > 1).sum()) + near) // 2)]
     if not len(half):
-        return int(distinct.max()) <= len(seen.whole) / 2
+        return int(distinct.max()) <= len(some) / 2
     parts = [_mixed(rows.each[:, half]) for rows in (seen, held)]
     return float(_count(parts[0], parts[1][once]).mean()) >= _BY_THEMSELVES * float(matches.mean())
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 #: Rows that one column is tried on; skill near 1 shows on far fewer.
-_MOST_ROWS: Final = 20_000
+_MOST_ROWS: Final = 10_000
 #: Leaves of the tree that is fitted to one column: enough to follow any smooth curve to a thousandth.
 _LEAVES: Final = 256
 #: A value of a column is known from so many rows on.
