@@ -19,7 +19,7 @@ from mlcore.errors import ApprovalError
 from mlcore.ledger import audit
 from mlcore.ledger.outbox import deliver
 from mlcore.ledger.records import Approval, ApprovalAnswer, Evaluation, ModelVersion, Revalidation
-from mlcore.ledger.store import Ledger
+from mlcore.ledger.store import Ledger, Transaction
 from mlcore.usecase import load_usecase
 from tests.journeys.test_journeys_loop import PATIENCE, ROOT, Installation
 
@@ -44,17 +44,23 @@ def here(tmp_path_factory) -> Iterator[Installation]:
     ledger.close()
 
 
-def _ask(here: Installation) -> Approval:
-    """Register a model that cy has trained, ask about it as `validate` does, and wait for the form."""
-    now = datetime.now(UTC)
-    usecase = load_usecase(here.stack.usecases / "churn")
+def _register(tx: Transaction, now: datetime) -> ModelVersion:
+    """Register a model that cy has trained."""
     model = ModelVersion(
         "churn", 0, "", "u", 1, "forest", {}, 0, {}, (), "c", False, "l", "u", "manual", "manual:1", "run", now
     )
+    digest = f"sha256:{tx.next_version(ModelVersion, 'churn')}"
+    return registry.register(tx, replace(model, digest=digest), now, started_by="cy@example.org")
+
+
+def _ask(here: Installation) -> Approval:
+    """Ask about a new model, compared with today's champion, as `validate` does, and wait for the form."""
+    now = datetime.now(UTC)
+    usecase = load_usecase(here.stack.usecases / "churn")
     with here.ledger.transaction() as tx:
-        digest = f"sha256:{tx.next_version(ModelVersion, 'churn')}"
-        model = registry.register(tx, replace(model, digest=digest), now, started_by="cy@example.org")
-        evaluation = Evaluation(f"e{model.version}", "churn", model.version, None, 1, "promote", "Better.", {}, now)
+        model, champion = _register(tx, now), registry.alias(tx, "churn", "champion")
+        against = champion.version if champion else None
+        evaluation = Evaluation(f"e{model.version}", "churn", model.version, against, 1, "promote", "Better.", {}, now)
         tx.add(evaluation)
         approval = _approval.request(tx, usecase, model, evaluation, now)
     deliver(here.ledger, here.stack.server.post_events, now)
@@ -141,17 +147,22 @@ def test_3_a_late_answer_to_an_old_question_is_refused_with_the_reason(here):
     """The champion has changed: the old form explains itself, and so does the command."""
     approval = _ask(here)
     with here.ledger.transaction() as tx:
-        assert [item.state for item in _approval.close_all_over(tx, "churn", datetime.now(UTC))] == ["superseded"]
+        now, champion = datetime.now(UTC), registry.alias(tx, "churn", "champion")
+        newer = _register(tx, now).version
+        registry.promote(
+            tx, "churn", newer, expected_generation=champion.generation, actor="dan@example.org", reason="", now=now
+        )
+        assert [item.state for item in _approval.close_all_over(tx, "churn", now)] == ["superseded"]
     by_command = here.cli("approve", approval.id, "--approver", PEOPLE[0], "--reason", "late")
-    assert "the champion is version 1 now" in by_command.stderr
+    assert f"the champion is version {newer} now" in by_command.stderr
     _resume(here, approval, decision="approve", approver=PEOPLE[0], reason="late")
     run = here.finished(approval.flow_run_id)
     assert run["state"]["type"] == "FAILED"
-    assert "the champion is version 1 now" in run["state"]["message"]
+    assert f"the champion is version {newer} now" in run["state"]["message"]
     [late] = _answered(here, approval, 1)
     assert late.outcome == "refused"
     # an automation has it compared again; this model's data is not there, which is told once and not tried for ever
     lost = here.until(lambda view: view.first(Revalidation, approval_id=approval.id, state="failed"))
     assert "dataset" in lost.error
     with here.ledger.read() as view:
-        assert registry.alias(view, "churn", "champion").version == 1
+        assert registry.alias(view, "churn", "champion").version == newer
