@@ -1,10 +1,10 @@
 """Starts a program as a fork of a process that has imported what it needs; as a process of its own where none has.
 
-``python -m flows._launch engine`` is what our worker starts for a run, in place of ``python -m prefect.engine``. It
-asks the fork server (`flows/_forkserver.py`), hands over its environment, folder, input and outputs, and stands for the
-fork from then on: signals go on to it, this process ends as it ends, and it is killed when this process is. Where no
-fork server answers, or one of other code or other settings, this process becomes the program itself. Only the standard
-library is imported here: this is the part of a start that is paid each time.
+``python -m flows._launch prefect.engine`` is what our worker starts for a run, in place of ``python -m
+prefect.engine``. It asks the fork server (`flows/_forkserver.py`), hands over its environment, folder, input and
+outputs, and stands for the fork from then on: signals go on to it, this process ends as it ends, and it is killed when
+this process is. Where no fork server answers, or one of other code or other settings, this process becomes the program
+itself. Only the standard library is imported here: this is the part of a start that is paid each time.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Final, NoReturn
 
 #: Environment variable: where the fork server listens.
 SOCKET: Final = "MLOPS_FORKSERVER"
-#: What can be started, and the module that it is.
-PROGRAMS: Final = {"engine": "prefect.engine", "worker": "flows._worker"}
+#: What can be started, and the module that it is; a run is found among the processes by the name Prefect gives it.
+PROGRAMS: Final = {"prefect.engine": "prefect.engine", "worker": "flows._worker"}
 NUMBER: Final = struct.Struct("!I")
 YES, NO, GO = b"yes\n", b"no.\n", b"go!\n"
 _PATIENCE_SECONDS: Final = 20.0  # it may be importing yet

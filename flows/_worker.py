@@ -32,7 +32,7 @@ class Configuration(ProcessJobConfiguration):
     def prepare_for_flow_run(self, flow_run: FlowRun, *args: Any, **kwargs: Any) -> None:
         """Fill in the command."""
         if self.command is None:
-            self.command = command_to_string([sys.executable, "-m", "flows._launch", "engine"])
+            self.command = command_to_string([sys.executable, "-m", "flows._launch", "prefect.engine"])
         super().prepare_for_flow_run(flow_run, *args, **kwargs)
 
 
