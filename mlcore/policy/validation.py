@@ -103,6 +103,11 @@ class ValidationPolicy(Frozen):
     when_not_worse: Literal["promote", "hold"] = Field(
         default="hold", description="Outcome where the challenger is neither better nor worse for sure."
     )
+    when_not_comparable: Literal["hold", "as_first"] = Field(
+        default="hold",
+        description="Outcome where the champion cannot answer the held-out rows, since its contract was another: hold, "
+        "or judge the challenger as a first model is judged, by its dummy and the absolute limits.",
+    )
     limits: tuple[MetricLimit, ...] = Field(
         default=(), description="Absolute limits; they hold for the first model, too."
     )

@@ -76,7 +76,7 @@ def write_model_card(
 
 def _blocks(usecase: UseCase, metadata: ModelMetadata, report: EvaluationReport, facts: CardFacts) -> Iterator[str]:
     yield page.sentence(usecase.description or f"Predicts {usecase.contract.target.name}.", lead=True)
-    opponent = "the dummy" if facts.champion_version is None else f"version {facts.champion_version}"
+    opponent = f"version {facts.champion_version}" if report.opponent == "champion" else "the dummy"
     kind = {"promote": "good", "hold": "note", "reject": "bad"}[report.verdict]
     yield page.callout(f"Validation: {report.verdict}", report.sentence, kind)  # type: ignore[arg-type]
     yield page.figures(_figures(metadata, report, facts, opponent))

@@ -123,7 +123,7 @@ def candidate_scores(
 
 
 def _blocks(report: EvaluationReport, facts: EvaluationFacts) -> Iterator[str]:
-    opponent = f"version {facts.champion_version}" if facts.champion_version is not None else "the dummy baseline"
+    opponent = f"version {facts.champion_version}" if report.opponent == "champion" else "the dummy baseline"
     yield page.sentence(
         f"{facts.algorithm}, trained on dataset version {facts.dataset_version} "
         f"{_CAUSES.get(facts.cause, facts.cause)}, against {opponent} on the same {report.rows:,} held-out rows.",

@@ -67,10 +67,14 @@ def evaluate(
         return undecided(sentence, policy.minimum_rows - len(rows))
     # both look back at the same rows, not each at what it kept of its own training
     given = challenger.output(rows, train)
-    answers, why_not = _answers_of(champion, challenger, rows, train, given)
+    answers, why_not = _answers_of(champion, rows, train, given) if champion is not None else (None, "")
+    if why_not:
+        why_not = f"The champion cannot be compared: {why_not}."
+        if policy.when_not_comparable == "hold":
+            return undecided(f"{why_not} Train under its contract, or let validation.when_not_comparable be as_first.")
+        champion, opponent = None, "dummy"
     if answers is None:
-        remedy = "Train under its contract, or begin a use case of another name."
-        return undecided(f"The champion cannot be compared: {why_not}. {remedy}")
+        answers = Output.of(challenger.dummy, rows)
     subject = Subject(
         usecase=usecase,
         model=challenger,
@@ -92,8 +96,8 @@ def evaluate(
     verdict, sentence, reasons = _judge(usecase, primary, guards, opponent)
     return EvaluationReport(
         verdict=verdict,
-        sentence=sentence,
-        reasons=reasons,
+        sentence=f"{sentence} {why_not}".rstrip(),
+        reasons=(*reasons, why_not) if why_not else reasons,
         opponent=opponent,
         metric=metric.name,
         confidence=policy.confidence,
@@ -111,11 +115,9 @@ def evaluate(
 
 
 def _answers_of(
-    champion: Model | None, challenger: Model, rows: pd.DataFrame, train: pd.DataFrame | None, given: Output
+    champion: Model, rows: pd.DataFrame, train: pd.DataFrame | None, given: Output
 ) -> tuple[Output | None, str]:
-    """Return the opponent's answers, or why it has none that can be compared: the contract is not what it was."""
-    if champion is None:
-        return Output.of(challenger.dummy, rows), ""
+    """Return the champion's answers, or why it has none that can be compared: the contract is not what it was."""
     try:
         answers = champion.output(rows, train)
     except ContractError as error:

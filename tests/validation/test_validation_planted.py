@@ -368,15 +368,17 @@ def test_a_target_beside_the_wrong_rows_is_found():
     assert "1 row later" in report.sentence
 
 
+@pytest.mark.parametrize("policy", ["hold", "as_first"])
 @pytest.mark.parametrize("change", ["a column is gone", "numbers became labels", "the labels have other names"])
-def test_a_champion_of_another_contract_holds_the_promotion(change):
-    """It has no answers to compare with: that is said, and nothing is promoted."""
+def test_a_champion_of_another_contract_is_not_compared(change, policy):
+    """It has no answers to compare with: that is said, and nothing is promoted unless the policy says so."""
     if change == "the labels have other names":
         champion = fitted(usecase("classification"), visits())
         new = visits(seed=1).assign(buys=lambda f: f["buys"].map({"yes": "sold", "no": "left"}))
-        report = judge(usecase("classification"), new, champion)
+        case = usecase("classification", when_not_comparable=policy)
     else:
-        champion, base = fitted(usecase("regression"), heating()), usecase("regression").model_dump(mode="json")
+        champion = fitted(usecase("regression"), heating())
+        base = usecase("regression", when_not_comparable=policy).model_dump(mode="json")
         new, columns = heating(seed=1), base["contract"]["columns"]
         if change == "a column is gone":
             new, columns = new.drop(columns="wind"), [column for column in columns if column["name"] != "wind"]
@@ -386,9 +388,15 @@ def test_a_champion_of_another_contract_holds_the_promotion(change):
             base |= {key: usecase("classification").model_dump(mode="json")[key] for key in ("training",)}
             base["contract"]["task"] = "classification"
         base["contract"]["columns"] = columns
-        report = judge(parse_usecase(base, source="planted"), new, champion)
-    assert report.verdict == "hold"
-    assert report.sentence.startswith("The champion cannot be compared")
+        case = parse_usecase(base, source="planted")
+    report = judge(case, new, champion)
+    assert "The champion cannot be compared" in report.sentence
+    if policy == "hold":
+        assert report.verdict == "hold"
+    else:
+        assert (report.verdict, report.opponent, report.change_fraction) == ("promote", "dummy", None)
+        spoilt = new.assign(**{case.contract.target.name: np.random.default_rng(5).permutation(new.iloc[:, -1])})
+        assert judge(case, spoilt, champion).verdict in ("hold", "reject")
 
 
 def test_a_champion_that_always_says_the_same_is_no_exchange():
