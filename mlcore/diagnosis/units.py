@@ -12,43 +12,12 @@ import numpy as np
 from mlcore.diagnosis.findings import FeatureDiagnosis, Numbers, fault
 from mlcore.diagnosis.relations import Relations
 from mlcore.drift.statistics import kolmogorov_smirnov
+from mlcore.units import UNIT_FAULTS, conversions
 
 if TYPE_CHECKING:
     from mlcore.contract import Column
     from mlcore.drift import Baseline
 
-#: What the values of a wrong unit were multiplied by, and what was added, for each unit a contract may name.
-UNIT_FAULTS: Final[Mapping[str, Mapping[str, tuple[float, float]]]] = {
-    "°C": {"in Fahrenheit, not Celsius": (1.8, 32.0), "in Kelvin, not Celsius": (1.0, 273.15)},
-    "°F": {"in Celsius, not Fahrenheit": (1 / 1.8, -32.0 / 1.8)},
-    "K": {"in Celsius, not Kelvin": (1.0, -273.15)},
-    "m": {"in feet, not metres": (3.28084, 0.0), "in kilometres, not metres": (0.001, 0.0)},
-    "ft": {"in metres, not feet": (1 / 3.28084, 0.0)},
-    "km": {"in miles, not kilometres": (0.621371, 0.0), "in metres, not kilometres": (1000.0, 0.0)},
-    "km/h": {
-        "in miles per hour": (0.621371, 0.0),
-        "in metres per second": (1 / 3.6, 0.0),
-        "in knots": (0.539957, 0.0),
-    },
-    "m/s": {"in kilometres per hour": (3.6, 0.0), "in miles per hour": (2.236936, 0.0)},
-    "mph": {"in kilometres per hour": (1.609344, 0.0)},
-    "mi": {"in kilometres, not miles": (1.609344, 0.0), "in nautical miles, not miles": (0.868976, 0.0)},
-    "kg": {"in pounds, not kilograms": (2.204623, 0.0), "in grams, not kilograms": (1000.0, 0.0)},
-    "lb": {"in kilograms, not pounds": (1 / 2.204623, 0.0)},
-    "%": {"a fraction, not percent": (0.01, 0.0)},
-    "s": {"in milliseconds, not seconds": (1000.0, 0.0)},
-    "min": {"in seconds, not minutes": (60.0, 0.0), "in hours, not minutes": (1 / 60, 0.0)},
-}
-#: What goes wrong with a number whatever its unit.
-SCALE_FAULTS: Final[Mapping[str, tuple[float, float]]] = {
-    "ten times too large": (10.0, 0.0),
-    "ten times too small": (0.1, 0.0),
-    "a hundred times too large": (100.0, 0.0),
-    "a hundred times too small": (0.01, 0.0),
-    "a thousand times too large": (1000.0, 0.0),
-    "a thousand times too small": (0.001, 0.0),
-    "of the opposite sign": (-1.0, 0.0),
-}
 #: A conversion must bring the values this much nearer to the baseline (Kolmogorov-Smirnov distance).
 _GAIN: Final = 0.3
 #: No season multiplies a quantity by this between one window and the next, its spread included.
@@ -96,7 +65,7 @@ def wrong_units(
         found = [
             (score, column, name, (rows[column.name] - offset) / factor)
             for column in left
-            for name, factor, offset in conversions(column)
+            for name, factor, offset in conversions(column.unit)
             if (score := _score(column, baseline, rows, recent, relations, factor, offset, column.name in broken)) > 0
         ]
         if not found:
@@ -105,14 +74,6 @@ def wrong_units(
         rows[column.name] = mended
         left.remove(column)
         yield fault(column.name, f"{column.name} is {name}")
-
-
-def conversions(column: Column) -> Iterator[tuple[str, float, float]]:
-    """Yield what a column's values may have been converted by: its unit's confusions, and what befalls any number."""
-    units = UNIT_FAULTS.get(column.unit, {})
-    for name, (factor, offset) in {**units, **SCALE_FAULTS}.items():
-        if name in units or (factor, offset) not in units.values():
-            yield name, factor, offset
 
 
 def _score(

@@ -65,7 +65,11 @@ class Invariance(Frozen):
 class LeakPolicy(Frozen):
     """What counts as knowing the answer beforehand; a challenger that does is rejected."""
 
-    allow: tuple[Name, ...] = Field(default=(), description="Columns known before the prediction, however telling.")
+    allow: tuple[Name, ...] = Field(
+        default=(),
+        description="Columns known before the prediction, however telling; the target, where it did change so that the "
+        "champion's answers look as if labels were exchanged, or the sign, the unit or the row were another.",
+    )
     maximum_column_skill: float = Field(
         default=0.95, gt=0, le=1, description="Share of the target that one column alone may explain."
     )

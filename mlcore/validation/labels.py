@@ -1,4 +1,4 @@
-"""Labels exchanged, a sign turned, a target that comes rows too late: the champion's answers show it."""
+"""Labels exchanged, a target of another sign or unit, or rows too late: the champion's answers show it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from mlcore.units import conversions
 from mlcore.validation.report import GuardResult
 from mlcore.validation.subject import Subject
 
@@ -21,6 +22,12 @@ _FEWEST_ROWS: Final = 10
 #: How many rows too late a target may come, and how much less of it the answers may then leave unexplained.
 _LATE: Final = (1, 2, 3, 7, 24)
 _UNEXPLAINED: Final = 0.5
+#: A calibrated champion's answers have the slope 1 against the target; so near to it they have, whatever they miss.
+_SLOPE: Final = 1.2
+#: Where their means are so near, in standard deviations of the target, they are of one scale.
+_LEVEL: Final = 0.5
+#: Answers that correlate less with the target tell nothing of its scale.
+_FOLLOWS: Final = 0.3
 _NAME: Final = "labels"
 
 
@@ -30,10 +37,35 @@ def labels_turned(subject: Subject) -> GuardResult:
     An honest model fits the target of its own row best, or, where it says what was last seen, that of an earlier row;
     one whose answers fit a later row was given its targets in time.
     """
-    late = _comes_late(subject)
-    if late is not None:
-        return late
-    return _sign_turned(subject) if subject.opponent.probabilities is None else _exchanged(subject)
+    if subject.usecase.contract.target.name in subject.usecase.validation.leaks.allow:
+        return GuardResult("leak", _NAME, "passed", "the owner vouches for the target (validation.leaks.allow)")
+    if subject.opponent.probabilities is not None:
+        return _comes_late(subject) or _exchanged(subject)
+    return _comes_late(subject) or _converted(subject) or _sign_turned(subject)
+
+
+def _converted(subject: Subject) -> GuardResult | None:
+    """Return a failure where the champion's answers are of the scale that the target had before a conversion."""
+    said, true = subject.opponent.values, subject.truth
+    correlation, target = _correlation(said, true), subject.usecase.contract.target
+    if correlation < _FOLLOWS or _off_scale(said, true, correlation) <= 1:
+        return None
+    for name, factor, offset in conversions(target.unit):
+        if factor > 0 and _off_scale(said, (true - offset) / factor, correlation) <= 1:
+            sentence = (
+                f"the champion's answers fit a target of another scale: is {target.name} {name}? "
+                "If it did change so, say it (validation.leaks.allow)"
+            )
+            return GuardResult("leak", _NAME, "failed", sentence, correlation, _FOLLOWS)
+    return None
+
+
+def _off_scale(said: Array, true: Array, correlation: float) -> float:
+    """Return how far answers are from the target in scale and in level, 1 being as far as honest ones are."""
+    deviations = float(said.std()), float(true.std())
+    slope = correlation * deviations[1] / deviations[0]
+    level = abs(float(true.mean() - said.mean())) / deviations[1]
+    return max(abs(np.log(slope)) / np.log(_SLOPE), level / _LEVEL)
 
 
 def _sign_turned(subject: Subject) -> GuardResult:

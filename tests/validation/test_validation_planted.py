@@ -416,6 +416,37 @@ def test_a_target_of_the_other_sign_is_not_learned():
     assert (report.verdict, leaks(report)) == ("reject", ["labels"])
 
 
+@pytest.mark.parametrize(
+    ("unit", "factor", "offset", "said"),
+    [
+        ("", 10.0, 0.0, "ten times too large"),
+        ("", 0.001, 0.0, "a thousand times too small"),
+        ("°C", 1.8, 32.0, "in Fahrenheit"),
+        ("kg", 2.204623, 0.0, "in pounds"),
+    ],
+)
+def test_a_target_in_another_unit_is_not_learned(unit, factor, offset, said):
+    """Training rows and held-out ones alike: the challenger beats the champion by far, and only that one knows."""
+    given = usecase("regression").model_dump(mode="json")
+    given["contract"]["columns"][-1]["unit"] = unit
+    case = parse_usecase(given, source="planted")
+    champion = fitted(case, heating())
+    moved = heating(seed=1).assign(demand=lambda f: f["demand"] * factor + offset)
+    report = judge(case, moved, champion)
+    assert (report.verdict, leaks(report)) == ("reject", ["labels"])
+    assert said in report.sentence
+    vouched = usecase("regression", leaks={"allow": ["demand"]})
+    assert judge(vouched, moved, champion).verdict == "promote"
+
+
+@pytest.mark.parametrize("factor", [0.7, 1.5, 3.0])
+def test_a_target_that_grew_is_learned(factor):
+    """Nobody's unit is that much larger."""
+    case = usecase("regression")
+    grown = heating(seed=1).assign(demand=lambda f: f["demand"] * factor)
+    assert judge(case, grown, fitted(case, heating())).verdict == "promote"
+
+
 def test_a_champion_that_cannot_be_beaten_stays():
     """The champion answers with the truth itself."""
 
