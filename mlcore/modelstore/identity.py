@@ -30,7 +30,7 @@ def model_digest(pipeline: Any, contract_digest: str) -> str:
 
 
 #: Attributes that say how to compute and not what.
-_IRRELEVANT = frozenset({"n_jobs", "verbose", "_sklearn_version", "_sklearn_output_config"})
+_IRRELEVANT = frozenset({"n_jobs", "verbose", "_sklearn_version", "_sklearn_output_config", "sparse_fit"})
 
 
 def _walk(value: Any, hasher: Any, above: list[int]) -> None:

@@ -26,6 +26,9 @@ ALLOWED_MODULES: Final = frozenset(
 )
 #: Only these gain from threads; elsewhere ``n_jobs`` is without effect or starts processes.
 _THREADED_MODULES: Final = frozenset({"sklearn.ensemble", "sklearn.neighbors"})
+#: Minimise the same loss by the same steps whether the matrix is sparse or not. Others that take sparse matrices, such
+#: as Ridge, take them to another solver.
+_SPARSE_ALIKE: Final = frozenset({"LogisticRegression", "GammaRegressor", "PoissonRegressor", "TweedieRegressor"})
 
 
 def estimator_class(path: str, task: Task) -> type[Any]:
@@ -89,6 +92,11 @@ def takes_missing(estimator: Any) -> bool:
     from sklearn.utils import get_tags
 
     return bool(get_tags(estimator).input_tags.allow_nan)
+
+
+def gains_from_sparse(estimator: Any) -> bool:
+    """Whether the estimator is fitted faster on a sparse matrix, to the same model but for rounding."""
+    return type(estimator).__name__ in _SPARSE_ALIKE
 
 
 def _refusal(subject: str, expected: str, got: str) -> UseCaseError:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mlcore.errors import UseCaseError
 from mlcore.policy.naming import feature_names, generated_names, generated_types, monomials
 from mlcore.policy.training import Candidate, FeatureStep
-from mlcore.training.estimators import make_estimator, takes_missing
+from mlcore.training.estimators import gains_from_sparse, make_estimator, takes_missing
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -61,6 +61,7 @@ def build_pipeline(
         impute=not takes_missing(estimator),
         one_hot=candidate.one_hot,
         scale=candidate.scale,
+        sparse_fit=candidate.one_hot and gains_from_sparse(estimator),
     )
     return Pipeline([("features", features), ("preparation", preparation), ("estimator", estimator)])
 
