@@ -83,7 +83,7 @@ def cluster_runner(context: Context, dataset: DatasetVersion, seed: int) -> Iter
             return waiting.submit(fit.result)
 
         # the workers lay out a bench of their own
-        yield lambda jobs, bench: as_done(jobs, submit, slots)  # noqa: ARG005
+        yield lambda next_job, bench: as_done(next_job, submit, slots)  # noqa: ARG005
 
 
 @task(name="fit", cache_policy=NO_CACHE, persist_result=False)

@@ -11,6 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -43,6 +44,14 @@ class Job:
     fold: int
 
 
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class _FoldFeatures:
+    """The features of a fold's rows, shape (n_rows, n_features) each."""
+
+    train: Array
+    validation: Array
+
+
 @dataclass(frozen=True, slots=True)
 class Bench:
     """What every fit shares: the rows and their target, the folds, the use case and the seed."""
@@ -53,7 +62,9 @@ class Bench:
     usecase: UseCase
     seed: int
     clock: Callable[[], float] = time.perf_counter
-    _features: dict[int, tuple[Array, Array]] = field(default_factory=dict)
+    #: those that a fit is at, and the newest: the search goes fold by fold, more need not be in memory
+    _features: WeakValueDictionary[int, _FoldFeatures] = field(default_factory=WeakValueDictionary)
+    _newest_features: list[_FoldFeatures] = field(default_factory=list)
     _making_features: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
@@ -72,16 +83,16 @@ class Bench:
         began, trial, fold = self.clock(), job.trial, self.folds[job.fold]
         model = build_pipeline(self.usecase, job.candidate, job.parameters, self.seed)[1:]
         target, metric = self.target, search_metric(self.usecase)
-        fitted_on, held_out = self._matrices(job.fold)
+        features = self._features_of(job.fold)
         scored = score_sample(len(fold.train))
         with _warnings() as told:
             try:
                 weights = training_weights(self.frame, self.usecase, weighting, fold.train)
                 if not takes_weights(model, weights):
                     raise ValueError("it takes no weights")
-                fit_weighted(model, fitted_on, target[fold.train], weights)
-                train = metric.value(target[fold.train][scored], Output.of(model, fitted_on[scored]))
-                validation = metric.value(target[fold.validation], Output.of(model, held_out))
+                fit_weighted(model, features.train, target[fold.train], weights)
+                train = metric.value(target[fold.train][scored], Output.of(model, features.train[scored]))
+                validation = metric.value(target[fold.validation], Output.of(model, features.validation))
             except (ValueError, TypeError, ArithmeticError, np.linalg.LinAlgError) as error:
                 return replace(trial, state="failed", note=str(error).strip().splitlines()[0][:200])
         if not np.isfinite(validation):
@@ -94,17 +105,18 @@ class Bench:
             note=trial.note or (told[0].splitlines()[0][:200] if told else ""),
         )
 
-    def _matrices(self, number: int) -> tuple[Array, Array]:
-        """Return the features of a fold's training and validation rows, made once for all trials that meet it."""
+    def _features_of(self, number: int) -> _FoldFeatures:
+        """Return the features of a fold, made once for all trials that meet it."""
         with self._making_features:
-            if number not in self._features:
+            found = self._features.get(number)
+            if found is None:
                 fold = self.folds[number]
                 features = model_features(self.usecase).fit(self.frame.iloc[fold.train])
                 parts = (self.frame.iloc[rows] for rows in (fold.train, fold.validation))
-                made = tuple(features.transform(part, self.frame) for part in parts)
-                self._features.clear()  # the search goes fold by fold: one in memory is enough
-                self._features[number] = (made[0], made[1])
-            return self._features[number]
+                found = _FoldFeatures(*(features.transform(part, self.frame) for part in parts))
+                self._features[number] = found
+                self._newest_features[:] = [found]
+            return found
 
 
 def score_sample(rows: int) -> Array:
@@ -123,22 +135,24 @@ def training_weights(
     return None if time is None else row_weights(weighting, frame[time.name].iloc[rows], usecase.training.rows)
 
 
-#: Takes jobs one by one, whenever it can begin another, and yields their trials as they are done.
-Runner = Callable[[Iterator[Job], Bench], Iterator[Trial]]
+#: Returns the next fit; None while none can begin before another one has ended.
+NextJob = Callable[[], Job | None]
+#: Asks for a job whenever it can begin another, and yields their trials as they are done.
+Runner = Callable[[NextJob, Bench], Iterator[Trial]]
 
 
-def in_threads(jobs: Iterator[Job], bench: Bench) -> Iterator[Trial]:
+def in_threads(next_job: NextJob, bench: Bench) -> Iterator[Trial]:
     """Meet the jobs in as many threads as this process may use cores; so many fits are in memory at once, no more."""
     cores = len(os.sched_getaffinity(0))
     with fitting_here(), ThreadPoolExecutor(cores, "fit", sum_in_order) as pool:
-        yield from as_done(jobs, lambda job: pool.submit(bench.meet, job), cores)
+        yield from as_done(next_job, lambda job: pool.submit(bench.meet, job), cores)
 
 
-def as_done(jobs: Iterator[Job], submit: Callable[[Job], Future[Trial]], most: int) -> Iterator[Trial]:
-    """Submit a job whenever fewer than `most` are running; yield the trials as they are done."""
+def as_done(next_job: NextJob, submit: Callable[[Job], Future[Trial]], most: int) -> Iterator[Trial]:
+    """Submit a job whenever fewer than `most` are running and one is due; yield the trials as they are done."""
     running: set[Future[Trial]] = set()
     while True:
-        while len(running) < most and (job := next(jobs, None)) is not None:
+        while len(running) < most and (job := next_job()) is not None:
             running.add(submit(job))
         if not running:
             return

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from mlcore.errors import TrainingError
 from mlcore.metrics import Metric
 from mlcore.policy.training import Candidate
 from mlcore.training.fitting import Bench, Job, Runner, in_threads, search_metric
+from mlcore.training.halving import Halving
 from mlcore.training.pipeline import build_pipeline
 from mlcore.training.trials import SearchJournal, Trial
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from mlcore.usecase import UseCase
 
 Progress = Callable[[int, int, "Trial"], None]
-
-#: Of more trials than this, only the better half goes on after the newest fold (successive halving).
-KEPT_AT_LEAST: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +80,9 @@ def search(
 ) -> SearchResult:
     """Score every planned trial on the same folds and choose the best mean.
 
-    All trials meet the newest fold; then the worse half stops, and the others meet the remaining folds
-    (successive halving; Jamieson & Talwalkar, 2016). Which trial wins depends on the data, the use case and
-    `seed` alone as long as the time budget is not reached; a trial that it cuts off is marked ``skipped``.
+    All trials meet the newest fold; then the worse half stops, and the others meet the remaining folds (`Halving`).
+    Which trial wins depends on the data, the use case and `seed` alone as long as the time budget is not reached; a
+    trial that it cuts off is marked ``skipped``.
 
     Parameters
     ----------
@@ -110,54 +108,56 @@ def search(
     plan = planned_trials(usecase, seed=seed)
     for candidate, parameters in plan:
         build_pipeline(usecase, candidate, parameters, seed)
-    trials = [
-        Trial(number, candidate.name, candidate.estimator, {**candidate.parameters, **parameters})
-        for number, (candidate, parameters) in enumerate(plan)
-    ]
     bench = Bench.of(frame, usecase, seed=seed, clock=clock)
     metric = search_metric(usecase)
+    halving = Halving(
+        [
+            Trial(number, candidate.name, candidate.estimator, {**candidate.parameters, **parameters})
+            for number, (candidate, parameters) in enumerate(plan)
+        ],
+        len(bench.folds),
+        metric,
+    )
     budget = usecase.training.search.seconds if budget_seconds is None else budget_seconds
     known = journal.read() if journal is not None else {}
     spent = sum({trial.number: trial.seconds for trial in known.values()}.values())
-    started, done, planned = clock() - spent, 0, len(trials) * len(bench.folds)
-    running = list(range(len(trials)))
-    for fold in range(len(bench.folds)):
-        met_before = [known[number, fold] for number in running if (number, fold) in known]
-        to_meet = (Job(trials[number], *plan[number], fold) for number in running if (number, fold) not in known)
-        due = itertools.takewhile(lambda job: job.trial.number == 0 or clock() - started <= budget, to_meet)
-        for trial in itertools.chain(met_before, runner(due, bench)):
-            if journal is not None and (trial.number, fold) not in known:
-                journal.add(trial, fold)
-            trials[trial.number] = trial
-            done += 1
-            if progress is not None:
-                progress(done, planned, trial)
-        running = [number for number in running if len(trials[number].validation) == fold + 1]
-        if fold == 0 and len(bench.folds) > 1:
-            kept = _better_half(trials, running, metric)
-            planned = done + len(kept) * (len(bench.folds) - 1)
-            for number in set(running) - set(kept):
-                trials[number] = replace(trials[number], state="stopped")
-            running = kept
-    folds = len(bench.folds)
-    trials = [replace(trial, state="done") if len(trial.validation) == folds else trial for trial in trials]
-    return SearchResult(_best(trials, metric, usecase), tuple(trials), metric.name, folds)
+    started, done = clock() - spent, 0
+
+    def take(trial: Trial) -> None:
+        nonlocal done
+        halving.met(trial)
+        done += 1
+        if progress is not None:
+            progress(done, done + halving.left, trial)
+
+    def next_job() -> Job | None:
+        if clock() - started > budget:
+            halving.close()
+        due = halving.due()
+        return None if due is None else Job(halving.trials[due[0]], *plan[due[0]], due[1])
+
+    while (place := halving.due(known)) is not None:
+        take(known[place])
+    for trial in runner(next_job, bench):
+        if journal is not None:
+            journal.add(trial, trial.newest_fold)
+        take(trial)
+    return SearchResult(_best(halving.trials, metric, usecase), halving.trials, metric.name, len(bench.folds))
 
 
-def _better_half(trials: list[Trial], running: list[int], metric: Metric) -> list[int]:
-    ranked = sorted(running, key=lambda number: (metric.loss(trials[number].mean_validation), number))
-    kept = set(ranked[: max(KEPT_AT_LEAST, (len(ranked) + 1) // 2)]) | ({0} & set(running))
-    return [number for number in running if number in kept]
+def _best(trials: Sequence[Trial], metric: Metric, usecase: UseCase) -> Trial:
+    """Return the best of those that met the most folds, on these folds; the baseline, which met them all, among them.
 
-
-def _best(trials: list[Trial], metric: Metric, usecase: UseCase) -> Trial:
-    most = max(len(trial.validation) for trial in trials)
-    if most == 0:
+    Were it counted by all of its folds, a search that its budget cut short would always have found the baseline.
+    """
+    fitted = [trial for trial in trials if trial.validation and trial.state != "failed"]
+    if not fitted:
         raise TrainingError(
             "no candidate could be fitted",
             subject=usecase.name,
             got="; ".join(f"{trial.candidate}: {trial.note}" for trial in trials[:5]),
             remedy="Look at the target's values and at the candidates' parameters.",
         )
-    complete = [trial for trial in trials if len(trial.validation) == most and trial.state != "failed"]
-    return min(complete, key=lambda trial: (metric.loss(trial.mean_validation), trial.number))
+    most = max((len(trial.validation) for trial in fitted if trial.number), default=1)
+    complete = [trial for trial in fitted if len(trial.validation) >= most]
+    return min(complete, key=lambda trial: (metric.loss(float(np.mean(trial.validation[:most]))), trial.number))

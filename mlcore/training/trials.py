@@ -48,6 +48,11 @@ class Trial:
         """Mean of the search metric over the folds scored; nan without any."""
         return float(np.mean(self.validation)) if self.validation else float("nan")
 
+    @property
+    def newest_fold(self) -> int:
+        """Number of the fold that it met last, or failed on."""
+        return len(self.validation) - (self.state != "failed")
+
     def to_json(self) -> dict[str, Any]:
         """Return the row of the trials table."""
         return {

@@ -17,7 +17,7 @@ from mlcore.errors import TrainingError, UseCaseError
 from mlcore.metrics import METRICS, Output
 from mlcore.modelstore.identity import model_digest
 from mlcore.training.estimators import make_estimator
-from mlcore.training.fitting import Bench, Job, in_threads
+from mlcore.training.fitting import Bench, Job, NextJob, in_threads
 from mlcore.training.importance import by_column
 from mlcore.training.run import golden_rows, train_model
 from mlcore.training.search import planned_trials, search
@@ -52,6 +52,26 @@ def test_a_spent_budget_still_has_an_answer(make_churn: Any, customers: pd.DataF
     found = search(customers, make_churn(), seed=0, budget_seconds=-1.0)
     assert found.best.candidate == "dummy"
     assert {trial.state for trial in found.trials[1:]} == {"skipped"}
+
+
+def test_a_budget_that_ends_half_way_leaves_the_best_so_far(make_churn: Any, customers: pd.DataFrame) -> None:
+    """Cut off after the newest fold the winner is no baseline, though that alone has met every fold."""
+    usecase = make_churn()
+    trials = len(planned_trials(usecase, seed=0))
+    begun: list[Job] = []
+
+    def counted(next_job: NextJob, bench: Bench) -> Iterator[Trial]:
+        while (job := next_job()) is not None:
+            begun.append(job)
+            yield bench.meet(job)
+
+    found = search(customers, usecase, seed=0, budget_seconds=trials - 0.5, runner=counted, clock=lambda: len(begun))
+    whole = search(customers, usecase, seed=0, runner=counted)
+    assert [job.fold for job in begun[:trials]] == [0] * trials
+    assert {len(trial.validation) for trial in found.trials[1:]} == {1}
+    assert len(found.trials[0].validation) > 1
+    assert found.best.candidate != "dummy"
+    assert [trial.validation[0] for trial in found.trials] == [trial.validation[0] for trial in whole.trials]
 
 
 def test_a_failing_candidate_does_not_stop_the_others(make_churn: Any, customers: pd.DataFrame) -> None:
@@ -186,8 +206,13 @@ def test_a_killed_search_goes_on_where_it_was(bikeshare: UseCase, rentals: pd.Da
     train, _ = split_holdout(rentals[rentals["recorded_at"] < "2011-03-01"], bikeshare)
     begun: list[tuple[int, int]] = []
 
-    def counted(jobs: Iterator[Job], bench: Bench) -> Iterator[Trial]:
-        return in_threads((job for job in jobs if not begun.append((job.trial.number, job.fold))), bench)
+    def counted(next_job: NextJob, bench: Bench) -> Iterator[Trial]:
+        def noted() -> Job | None:
+            job = next_job()
+            begun.extend([(job.trial.number, job.fold)] if job is not None else [])
+            return job
+
+        return in_threads(noted, bench)
 
     resumed = search(train, bikeshare, seed=0, journal=journal, runner=counted)
     whole = search(train, bikeshare, seed=0)
