@@ -48,8 +48,10 @@ def alikeness(column: pd.Series, blocks: Array) -> float:
     >>> round(alikeness(pd.Series(noise), blocks), 1), round(alikeness(pd.Series(noise[blocks]), blocks), 1)
     (0.0, 1.0)
     """
+    import pandas as pd
+
     present = column.notna().to_numpy()
-    place = np.unique(blocks[present], return_inverse=True)[1]
+    place = pd.factorize(blocks[present], sort=True)[0]
     counts = _counts(column[present], place)
     sizes = np.bincount(place)
     usual = float(np.square(sizes).sum() / max(1, sizes.sum()))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from mlcore.drift.alike import alikeness
+from mlcore.drift.columns import MOST_CATEGORIES, as_floats, as_series, category_counts, longest_run, sorted_present
 from mlcore.drift.encoding import Encoding
 from mlcore.drift.reference import MOST_BYTES, pack_reference, unpack_reference
 from mlcore.drift.sample import from_archive, occupied_hours, repeated_fraction, repeated_rows, sample_rows
@@ -27,7 +28,6 @@ FORMAT: Final = 1
 PREDICTION: Final = "prediction"
 SCORE: Final = "score"
 _MOST_VALUES: Final = 2_000  # 50 columns of float64 stay under 1 MB
-_MOST_CATEGORIES: Final = 500
 _ARRAYS: Final = ("values", "reference")
 
 
@@ -302,95 +302,12 @@ def _quantile_places(count: int) -> np.ndarray[Any, Any]:
 def category_baseline(column: pd.Series) -> CategoryBaseline:
     """Summarise one column of categories, booleans or labels."""
     counts = category_counts(column)
-    kept = sorted(counts, key=lambda label: -counts[label])[:_MOST_CATEGORIES]
+    kept = sorted(counts, key=lambda label: -counts[label])[:MOST_CATEGORIES]
     return CategoryBaseline(
         counts={label: counts[label] for label in kept},
         rows=len(column),
         missing_fraction=1 - sum(counts.values()) / len(column) if len(column) else 0.0,
     )
-
-
-def category_counts(column: pd.Series) -> dict[str, int]:
-    """Return how often each category is there, by its text.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> category_counts(pd.Series(["b", "a", None, "b"]))
-    {'b': 2, 'a': 1}
-    """
-    import pandas as pd
-
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        codes, labels = column.cat.codes.to_numpy(), column.cat.categories
-    else:
-        codes, labels = (_shared_objects(column) if column.dtype == object else None) or pd.factorize(column)
-    # -1 stands for a missing value; only the few distinct labels are made text, not every row
-    seen = np.bincount(codes + 1, minlength=len(labels) + 1)[1:]
-    counts: dict[str, int] = {}
-    for label, count in zip(labels, seen.tolist(), strict=True):
-        if count:
-            counts[str(label)] = counts.get(str(label), 0) + count
-    return counts
-
-
-def _shared_objects(column: pd.Series) -> tuple[np.ndarray[Any, Any], list[Any]] | None:
-    """Return a code for each row and the objects they stand for; None where rows do not share their objects.
-
-    Columns of text that come from Arrow hold one object a category: their addresses are told apart ten times faster
-    than the texts, and without the interpreter's lock.
-    """
-    import ctypes
-
-    import pandas as pd
-
-    values = np.ascontiguousarray(column.to_numpy())
-    if not len(values):
-        return None
-    addresses = np.ctypeslib.as_array((ctypes.c_ssize_t * len(values)).from_address(values.ctypes.data))
-    codes, distinct = pd.factorize(addresses)
-    if len(distinct) > _MOST_CATEGORIES:
-        return None
-    rows = np.empty(len(distinct), dtype=np.intp)
-    rows[codes] = np.arange(len(codes))
-    labels = values[rows].tolist()
-    missing = np.array([pd.isna(label) for label in labels])
-    known = np.where(missing, -1, np.cumsum(~missing) - 1)
-    return known[codes], [label for label in labels if not pd.isna(label)]
-
-
-def as_floats(column: pd.Series) -> np.ndarray[Any, Any]:
-    """Return a numeric column as float64, missing values as NaN; without a copy where it is that already."""
-    if column.dtype == np.float64:
-        return column.to_numpy()
-    return column.to_numpy(dtype=float, na_value=np.nan)
-
-
-def sorted_present(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return the values that are not NaN, sorted.
-
-    Examples
-    --------
-    >>> sorted_present(np.array([2.0, np.nan, 1.0])).tolist()
-    [1.0, 2.0]
-    """
-    ordered = np.sort(values)
-    return ordered[: np.searchsorted(ordered, np.nan)]  # NaN is sorted to the end
-
-
-def longest_run(values: np.ndarray[Any, Any]) -> int:
-    """Return the length of the longest run of equal values.
-
-    Examples
-    --------
-    >>> longest_run(np.array([1.0, 2.0, 2.0, 2.0, 3.0]))
-    3
-    """
-    if not len(values):
-        return 0
-    changes = np.flatnonzero(np.diff(values) != 0)
-    edges = np.concatenate([[-1], changes, [len(values) - 1]])
-    return int(np.diff(edges).max())
 
 
 def watched(column: Column) -> bool:
@@ -400,12 +317,11 @@ def watched(column: Column) -> bool:
 
 def independent_blocks(frame: pd.DataFrame, contract: DataContract, policy: DriftPolicy) -> int | None:
     """Return how many blocks of ``policy.block`` the rows come from; None where each row counts for itself."""
-    blocks = row_blocks(frame, contract, policy)
-    return None if blocks is None else len(np.unique(blocks))
+    return distinct(row_blocks(frame, contract, policy))
 
 
-def as_series(values: np.ndarray[Any, Any]) -> pd.Series:
-    """Return answers as the columns beside them are."""
+def distinct(blocks: np.ndarray[Any, Any] | None) -> int | None:
+    """Return how many blocks `row_blocks` has told apart."""
     import pandas as pd
 
-    return pd.Series(values)
+    return None if blocks is None else len(pd.unique(blocks))

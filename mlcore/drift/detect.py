@@ -16,12 +16,9 @@ from mlcore.drift.baseline import (
     Baseline,
     CategoryBaseline,
     NumericBaseline,
-    as_floats,
-    as_series,
-    category_counts,
-    sorted_present,
     watched,
 )
+from mlcore.drift.columns import as_floats, as_series, category_counts, sorted_present
 from mlcore.drift.multivariate import MultivariateDrift
 from mlcore.drift.statistics import (
     benjamini_hochberg,

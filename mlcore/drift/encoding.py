@@ -38,7 +38,8 @@ class Encoding:
     @classmethod
     def of(cls, frame: pd.DataFrame, contract: DataContract) -> Encoding:
         """Return the encoding of the features that are stored openly and watched, codes in the order of frequency."""
-        from mlcore.drift.baseline import category_counts, watched
+        from mlcore.drift.baseline import watched
+        from mlcore.drift.columns import category_counts
 
         columns = [
             column

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlcore.drift.baseline import Baseline, build_baseline, independent_blocks
+from mlcore.drift.baseline import Baseline, build_baseline, distinct, independent_blocks
 from mlcore.drift.detect import DriftReport, detect_drift
 from mlcore.drift.whole import row_blocks
 
@@ -29,14 +29,15 @@ def model_baseline(train: pd.DataFrame, holdout: pd.DataFrame, output: Output, u
     usecase : UseCase
     """
     contract, policy = usecase.contract, usecase.monitoring.drift
+    block_of_row = row_blocks(train, contract, policy)
     return build_baseline(
         train,
         output.values,
         contract,
-        blocks=independent_blocks(train, contract, policy),
+        blocks=distinct(block_of_row),
         scores=output.confidence,
         answer_blocks=independent_blocks(holdout, contract, policy),
-        block_of_row=row_blocks(train, contract, policy),
+        block_of_row=block_of_row,
     )
 
 

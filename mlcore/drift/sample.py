@@ -70,6 +70,8 @@ def repeated_fraction(frame: pd.DataFrame, contract: DataContract) -> float:
 def repeated_rows(frame: pd.DataFrame, contract: DataContract) -> float:
     """Return the share of rows that are, in everything a caller sends, another row before them."""
     names = [column.name for column in contract.inputs if column.name in frame]
+    if any(column.name in names for column in contract.keys) and not repeated_fraction(frame, contract):
+        return 0.0  # rows without a common key are not the same
     return float(frame.duplicated(subset=names).mean()) if names and len(frame) else 0.0
 
 

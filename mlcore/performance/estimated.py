@@ -174,7 +174,7 @@ class PerformanceModel:
         count = int(rows.sum())
         value = np.nan
         if count >= part.minimum_rows:
-            value = _expected(self.learned, self.metric, self.spread, frame[rows], output.take(rows))
+            value = _expected(self.learned, self.metric, self.spread, frame, output.take(rows), rows)
         if not np.isfinite(value):
             return SlicePerformance(part.column, part.label, count, None, None, None, part.reference)
         margin = None if part.error is None else quantile * part.error
@@ -321,12 +321,12 @@ def fit_performance_model(
     errors: list[list[float]] = [[] for _ in range(1 + len(slices))]
     for fold in range(_FOLDS):
         others = chunk % _FOLDS != fold
-        learned = _learn(frame[others], truth[others], output.take(others), metric, encoding)
+        learned = _learn(frame, truth[others], output.take(others), metric, encoding, others)
         for number in range(fold, _CHUNKS, _FOLDS):
             for found, rows in zip(errors, [np.ones(len(frame), dtype=bool), *members], strict=True):
                 here = rows & (chunk == number)
                 if here.sum() >= _LEAST_OF_SLICE:
-                    expected = _expected(learned, metric, spread, frame[here], output.take(here))
+                    expected = _expected(learned, metric, spread, frame, output.take(here), here)
                     found.append(expected - metric.value(truth[here], output.take(here)))
     return PerformanceModel(
         metric=metric,
@@ -338,24 +338,31 @@ def fit_performance_model(
             part.measured(metric.value(truth[rows], output.take(rows)), _size(found))
             for part, rows, found in zip(slices, members, errors[1:], strict=True)
         ),
-        learned=_learn(frame, truth, output, metric, encoding),
+        learned=_learn(frame, truth, output, metric, encoding, np.ones(len(frame), dtype=bool)),
     )
 
 
 def _learn(
-    frame: pd.DataFrame, truth: Array, output: Output, metric: Metric, encoding: Encoding
+    frame: pd.DataFrame, truth: Array, output: Output, metric: Metric, encoding: Encoding, rows: Array
 ) -> Calibration | LossModel:
+    """Learn from `rows` of the frame, whose truth and answers are given; probabilities alone take no copy of them."""
     if output.probabilities is not None:
         return Calibration.fitted(truth, output)
-    return LossModel.fitted(frame, output, metric.row_loss(truth, output), encoding)
+    return LossModel.fitted(frame[rows], output, metric.row_loss(truth, output), encoding)
 
 
 def _expected(
-    learned: Calibration | LossModel, metric: Metric, spread: float, frame: pd.DataFrame, output: Output
+    learned: Calibration | LossModel,
+    metric: Metric,
+    spread: float,
+    frame: pd.DataFrame,
+    output: Output,
+    rows: Array | slice = slice(None),
 ) -> float:
+    """Return what is expected of `rows` of the frame, whose answers are given."""
     if isinstance(learned, Calibration):
         return expected_value(metric, output, learned.probabilities(output))
-    loss = float(learned.losses(frame, output).mean())
+    loss = float(learned.losses(frame[rows], output).mean())
     # the sums of one row of that loss; of the target, which R² asks for, the spread is the held-out rows'
     totals = [1.0, loss, 0.0, spread] if metric.name == "r2" else [1.0, loss]
     return float(metric.finish(np.array(totals)))

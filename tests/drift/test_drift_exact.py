@@ -18,7 +18,7 @@ from scipy.spatial.distance import jensenshannon
 
 from mlcore.contract import Column, DataContract
 from mlcore.drift import Baseline, DriftReport, build_baseline, detect_drift
-from mlcore.drift.baseline import category_counts
+from mlcore.drift.columns import category_counts
 from mlcore.drift.reference import pack_reference, unpack_reference
 from mlcore.drift.statistics import (
     compiled_merge,
