@@ -128,7 +128,11 @@ def _root_mean(totals: Array) -> Array:
 
 
 def _with_ones(*columns: Array) -> Array:
-    return np.column_stack([np.ones(len(columns[0])), *columns])
+    """Return a column of ones and these columns, each of them together in memory: it is columns that are summed."""
+    parts = [column[:, None] if column.ndim == 1 else column for column in columns]
+    table = np.ones((len(parts[0]), 1 + sum(part.shape[1] for part in parts)), order="F")
+    np.concatenate(parts, axis=1, out=table[:, 1:])
+    return table
 
 
 def _absolute(truth: Array, output: Output) -> Array:

@@ -29,7 +29,8 @@ class Fold:
 
 def usable(frame: pd.DataFrame, contract: DataContract) -> pd.DataFrame:
     """Return the rows that have a target, in the order of time and keys, with a fresh index."""
-    kept = frame[frame[contract.target.name].notna()]
+    known = frame[contract.target.name].notna()
+    kept = frame if known.all() else frame[known]
     order = [column.name for column in (contract.time, *contract.keys) if column is not None]
     if order:
         kept = kept.take(_ordered(kept, list(dict.fromkeys(order))))

@@ -61,13 +61,24 @@ class Resampler:
             counts = np.bincount(drawn.ravel(), minlength=count * self.units)
             self._counts[start : start + count] = np.minimum(counts, 255).reshape(count, self.units)
 
-    def totals(self, statistics: Array) -> Array:
-        """Return the sums of `statistics`, shape (rows, k), over each resample: shape (resamples, k)."""
-        sums = statistics if self._unit is None else _sums_by_unit(statistics, self._unit, self.units)
+    def totals(self, statistics: Array, rows: Array | None = None) -> Array:
+        """Return the sums of `statistics`, shape (rows, k), over each resample: shape (resamples, k).
+
+        Several tables side by side cost hardly more than one. `rows`, a mask, leaves the other rows out.
+        """
+        drawn: Array | slice = slice(None)
+        if self._unit is not None:
+            unit = self._unit if rows is None else self._unit[rows]
+            sums = _sums_by_unit(statistics if rows is None else statistics[rows], unit, self.units)
+        elif rows is not None:
+            drawn = np.flatnonzero(rows)
+            sums = statistics[drawn]
+        else:
+            sums = statistics
         totals = np.empty((self.resamples, sums.shape[1]))
         step = max(1, _CHUNK_BYTES // (8 * max(1, self.units)))
         for start in range(0, self.resamples, step):
-            totals[start : start + step] = self._counts[start : start + step].astype(np.float64) @ sums
+            totals[start : start + step] = self._counts[start : start + step, drawn].astype(np.float64) @ sums
         return totals
 
     def units_in(self, rows: Array) -> int:

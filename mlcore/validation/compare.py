@@ -201,7 +201,9 @@ def _worst(subject: Subject) -> tuple[WorstRow, ...]:
     plain = [
         column.name for column in subject.usecase.contract.inputs if column.capture == "plain" and not column.sensitive
     ]
-    order = np.argsort(losses)[::-1][:_WORST]
+    count = min(_WORST, len(losses))
+    most = np.argpartition(losses, len(losses) - count)[len(losses) - count :]
+    order = most[np.argsort(losses[most])[::-1]]
     return tuple(
         WorstRow(
             row=subject.frame.iloc[int(number)][plain].to_dict(),

@@ -170,7 +170,8 @@ def _mixed(bits: Array) -> Array:
 
 def _count(seen: Array, held: Array) -> Array:
     """Return how often each of `held` is among `seen`."""
+    import pandas as pd
+
     values, code = np.unique(held, return_inverse=True)
-    position = np.searchsorted(values, seen).clip(max=len(values) - 1)
-    found = np.bincount(position[values[position] == seen], minlength=len(values))
-    return np.asarray(found[code])
+    place = pd.Index(values).get_indexer(seen)  # -1 where it is not among them
+    return np.asarray(np.bincount(place + 1, minlength=len(values) + 1)[1:][code])

@@ -15,7 +15,7 @@ from mlcore.errors import OwnCodeError
 from mlcore.metrics import Output, metric_named
 from mlcore.validation.evidence import calibration_error
 from mlcore.validation.report import GuardResult, Outcome, SliceResult
-from mlcore.validation.subject import Subject, margin
+from mlcore.validation.subject import Resampled, Subject, margin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,14 +52,15 @@ def slices(subject: Subject) -> tuple[list[SliceResult], list[GuardResult]]:
                 found.append(SliceResult(rule.column, name, count, None, None, None, None))
                 probabilities.append(math.nan)
                 continue
-            result = subject.compare(subject.metric, rows)
+            resampled = subject.resampled(subject.metric, rows)
+            result = resampled.result()
             allowed = margin(rule.margin_fraction, result.opponent.value)
             found.append(
                 SliceResult(
                     rule.column, name, count, result.challenger.value, result.opponent.value, result.difference, None
                 )
             )
-            probabilities.append(_probability_of_worse(subject, rows, allowed))
+            probabilities.append(_probability_of_worse(resampled, allowed))
     adjusted = _holm(np.array(probabilities))
     results = [
         SliceResult(
@@ -247,17 +248,10 @@ def _members(subject: Subject, column: str) -> list[tuple[str, Array]]:
     ]
 
 
-def _probability_of_worse(subject: Subject, rows: Array, allowed: float) -> float:
+def _probability_of_worse(resampled: Resampled, allowed: float) -> float:
     """Return the bootstrap probability of so large a worsening if the true one were just what is allowed."""
-    losses, now = [], []
-    for output in (subject.challenger, subject.opponent):
-        statistics = subject.metric.statistics(subject.truth, output) * rows[:, None]
-        sign = -1.0 if subject.metric.higher_is_better else 1.0
-        losses.append(sign * subject.metric.finish(subject.resampler.totals(statistics)))
-        now.append(subject.metric.loss(float(subject.metric.finish(statistics.sum(axis=0)))))
-    spread = losses[0] - losses[1]
+    spread, observed = resampled.differences, resampled.difference
     spread = spread[np.isfinite(spread)]
-    observed = now[0] - now[1]
     if not len(spread) or not math.isfinite(observed):
         return 1.0
     centred = spread - observed + allowed

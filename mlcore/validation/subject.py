@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -65,33 +65,86 @@ class Subject:
     metric: Metric
     resampler: Resampler
     first: bool = False
+    _known: dict[str, tuple[Array, int]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def compare(self, metric: Metric, rows: Array | None = None, seed_noise: Array | float = 0.0) -> MetricResult:
         """Return `metric` of both models with intervals, on all rows or on the rows of a mask.
 
         `seed_noise`, one value a resample, is added to the difference: what other seeds would have made of it.
         """
-        losses, results = [], []
-        for output in (self.challenger, self.opponent):
-            statistics = metric.statistics(self.truth, output)
-            if rows is not None:
-                statistics = statistics * rows[:, None]
-            resampled = metric.finish(self.resampler.totals(statistics))
-            results.append((float(metric.finish(statistics.sum(axis=0))), resampled))
-            losses.append(-resampled if metric.higher_is_better else resampled)
-        units = self.resampler.units if rows is None else self.resampler.units_in(rows)
-        (challenger, first), (opponent, second) = results
-        value, replicates = metric.loss(challenger) - metric.loss(opponent), losses[0] - losses[1] + seed_noise
-        return MetricResult(
-            name=metric.name,
-            higher_is_better=metric.higher_is_better,
-            challenger=self._interval(challenger, first, units),
-            opponent=self._interval(opponent, second, units),
-            difference=self._interval(value, replicates, units),
+        return self.resampled(metric, rows).result(seed_noise)
+
+    def resampled(self, metric: Metric, rows: Array | None = None) -> Resampled:
+        """Return `metric` of both models, on all rows or on the rows of a mask, as it is and on each resample."""
+        both, first = self._statistics(metric)
+        totals = self.resampler.totals(both, rows)
+        sums = (both if rows is None else both[rows]).sum(axis=0)
+        return Resampled(
+            metric,
+            (float(metric.finish(sums[:first])), float(metric.finish(sums[first:]))),
+            (metric.finish(totals[:, :first]), metric.finish(totals[:, first:])),
+            self.resampler.units if rows is None else self.resampler.units_in(rows),
+            self.usecase.validation.confidence,
         )
 
-    def _interval(self, value: float, replicates: Array, units: int) -> Interval:
-        return expanded_interval(value, replicates, units, self.usecase.validation.confidence)
+    def _statistics(self, metric: Metric) -> tuple[Array, int]:
+        """Return the statistics of challenger and opponent side by side, and how many columns are the challenger's.
+
+        Those of the gate's metric are kept: every slice asks for them.
+        """
+        if metric.name not in self._known:
+            tables = [metric.statistics(self.truth, output) for output in (self.challenger, self.opponent)]
+            found = np.concatenate(tables, axis=1), tables[0].shape[1]
+            if metric.name != self.metric.name:
+                return found
+            self._known[metric.name] = found
+        return self._known[metric.name]
+
+
+@dataclass(frozen=True, slots=True)
+class Resampled:
+    """A metric of challenger and opponent on some rows, and on each resample of them.
+
+    Parameters
+    ----------
+    metric : Metric
+    values : tuple of float
+    replicates : tuple of ndarray of shape (resamples,)
+    units : int
+        How many things were drawn.
+    confidence : float
+        Of the intervals.
+    """
+
+    metric: Metric
+    values: tuple[float, float]
+    replicates: tuple[Array, Array]
+    units: int
+    confidence: float
+
+    @property
+    def difference(self) -> float:
+        """By how much the challenger's loss is the larger one."""
+        return self.metric.loss(self.values[0]) - self.metric.loss(self.values[1])
+
+    @property
+    def differences(self) -> Array:
+        """The same on each resample."""
+        losses = [-values if self.metric.higher_is_better else values for values in self.replicates]
+        return np.asarray(losses[0] - losses[1])
+
+    def result(self, seed_noise: Array | float = 0.0) -> MetricResult:
+        """Return both values and their difference with intervals; `seed_noise` as in `Subject.compare`."""
+        return MetricResult(
+            name=self.metric.name,
+            higher_is_better=self.metric.higher_is_better,
+            challenger=self._interval(self.values[0], self.replicates[0]),
+            opponent=self._interval(self.values[1], self.replicates[1]),
+            difference=self._interval(self.difference, self.differences + seed_noise),
+        )
+
+    def _interval(self, value: float, replicates: Array) -> Interval:
+        return expanded_interval(value, replicates, self.units, self.confidence)
 
 
 def margin(fraction: float, opponent: float) -> float:
