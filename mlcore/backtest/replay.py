@@ -17,6 +17,7 @@ from mlcore.backtest.models import Models, Trained, judged_by
 from mlcore.backtest.past import Past, cut, words
 from mlcore.backtest.result import BacktestResult, WindowResult, summarise
 from mlcore.backtest.trainers import Trainers
+from mlcore.canonical import digest_value
 from mlcore.decision import HARM, History, WindowSubject, decide
 from mlcore.diagnosis import NO_REFERENCE
 from mlcore.errors import TrainingError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from mlcore.policy.monitoring import Period
     from mlcore.usecase import UseCase
+    from mlcore.validation.report import GuardResult
 
 #: ``static`` never retrains, ``periodic`` after every n-th window, ``any_drift`` whenever anything drifted, ``always``
 #: after every window, ``oracle`` when the coming window's labels, which nobody has, say that it pays.
@@ -191,6 +193,7 @@ class _Loop:
         once = options.search == "once"
         self.models = Models(past.frame, usecase, seed, journal=journal, search_once=once, trainers=trainers)
         self.looks = Looks(past, journal)
+        self._known_leaks: dict[tuple[str, str], tuple[GuardResult, ...]] = {}
 
     def begin(self, name: str, strategy: str, usecase: UseCase) -> _State:
         """Return a strategy with the first model."""
@@ -273,7 +276,6 @@ class _Loop:
     def _judge(self, state: _State, challenger: Trained, cutoff: datetime) -> tuple[str, str]:
         """Return the gate's verdict and sentence about `challenger`, on the rows that were held out for it."""
         from mlcore.backtest.models import recent
-        from mlcore.canonical import digest_value
         from mlcore.training.splits import split_holdout
         from mlcore.validation import evaluate
 
@@ -288,10 +290,24 @@ class _Loop:
             past = recent(self.past.known(cutoff, without=state.faulty), usecase, cutoff)
             train, holdout = split_holdout(past, usecase)
             rng = np.random.default_rng(self.seed)
-            report = evaluate(challenger.judged, champion.judged, holdout, usecase, rng=rng, train=train)
+            leaks = self._leaks(challenger, usecase, train, holdout)
+            report = evaluate(
+                challenger.judged, champion.judged, holdout, usecase, rng=rng, train=train, known_leaks=leaks
+            )
             known = [report.verdict, report.sentence]
             self.journal.keep(key, known)
         return known[0], known[1]
+
+    def _leaks(
+        self, challenger: Trained, usecase: UseCase, train: pd.DataFrame, holdout: pd.DataFrame
+    ) -> tuple[GuardResult, ...]:
+        """Return what the rows of a challenger know, looked for once, whichever champion it is compared with."""
+        from mlcore.validation.leaks import leaks_of_rows
+
+        known = challenger.key, digest_value(usecase.validation.leaks.model_dump(mode="json"))
+        if known not in self._known_leaks:
+            self._known_leaks[known] = leaks_of_rows(usecase, train, holdout)
+        return self._known_leaks[known]
 
     def _pays(self, state: _State, start: datetime) -> bool:
         """Whether a model trained now has a lower error, by more than counts as harm, until the next one could be."""

@@ -10,14 +10,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mlcore.contract import Column
-    from mlcore.validation.subject import Subject
+    from mlcore.usecase import UseCase
 
 Array = np.ndarray[Any, Any]
 
 
-def suspects(subject: Subject) -> list[Column]:
+def suspects(usecase: UseCase) -> list[Column]:
     """Return the columns that a model sees and that nobody has vouched for."""
-    usecase = subject.usecase
     spared = {*usecase.training.exclude, *usecase.validation.leaks.allow}
     return [column for column in usecase.contract.features if column.name not in spared]
 

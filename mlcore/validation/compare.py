@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -12,7 +13,7 @@ from mlcore.metrics import METRICS, Output, metric_named
 from mlcore.validation.bootstrap import Resampler
 from mlcore.validation.evidence import calibration, change_fraction, residuals
 from mlcore.validation.guards import all_guards, slices
-from mlcore.validation.leaks import leak_guards
+from mlcore.validation.leaks import leaks_of_models, leaks_of_rows
 from mlcore.validation.report import EvaluationReport, GuardResult, MetricResult, Verdict, WorstRow
 from mlcore.validation.subject import Model, Subject, margin
 
@@ -33,6 +34,7 @@ def evaluate(
     *,
     rng: np.random.Generator,
     train: pd.DataFrame | None = None,
+    known_leaks: Sequence[GuardResult] | None = None,
 ) -> EvaluationReport:
     """Judge `challenger` on held-out rows; the first model is judged against the dummy that came with it.
 
@@ -48,6 +50,8 @@ def evaluate(
     train : DataFrame, optional
         Contract columns of the rows the challenger was fitted on; with them leaks are looked for, and models with
         lags look back at them.
+    known_leaks : sequence of GuardResult, optional
+        What `leaks_of_rows` found in these very rows, where they judge several models: it is the same for all.
     """
     from mlcore.training.splits import target_values, usable
 
@@ -91,8 +95,7 @@ def evaluate(
     found, slice_guards = slices(subject)
     if champion is None:
         slice_guards = []  # told, for the card, and not judged: of a constant answer a slice may well be no worse
-    leaks = leak_guards(subject, usable(train, contract)) if train is not None else ()
-    guards = (*leaks, *all_guards(subject), *slice_guards)
+    guards = (*_leaks(subject, train, known_leaks), *all_guards(subject), *slice_guards)
     verdict, sentence, reasons = _judge(usecase, primary, guards, opponent)
     return EvaluationReport(
         verdict=verdict,
@@ -112,6 +115,16 @@ def evaluate(
         extra_rows=_extra_rows(primary, len(rows)) if verdict == "hold" else None,
         change_fraction=change_fraction(subject.challenger, answers) if champion is not None else None,
     )
+
+
+def _leaks(subject: Subject, train: pd.DataFrame | None, known: Sequence[GuardResult] | None) -> Iterator[GuardResult]:
+    from mlcore.training.splits import usable
+
+    if train is None:
+        return
+    fitted = usable(train, subject.usecase.contract)
+    yield from leaks_of_rows(subject.usecase, fitted, subject.frame) if known is None else known
+    yield from leaks_of_models(subject, fitted)
 
 
 def _answers_of(

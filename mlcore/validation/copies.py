@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mlcore.contract import Column, DataContract
-    from mlcore.validation.subject import Subject
+    from mlcore.usecase import UseCase
 
 Array = np.ndarray[Any, Any]
 
@@ -45,7 +45,7 @@ class _Rows:
     target: Array
 
 
-def copied_rows(subject: Subject, train: pd.DataFrame) -> GuardResult:
+def copied_rows(usecase: UseCase, train: pd.DataFrame, holdout: pd.DataFrame) -> GuardResult:
     """Count held-out rows that the challenger was fitted on: equal, or nearly, in every feature and in the target.
 
     Rows of few distinct values repeat by themselves. Then their targets differ as often as chance has it, or, where the
@@ -54,8 +54,8 @@ def copied_rows(subject: Subject, train: pd.DataFrame) -> GuardResult:
     """
     from mlcore.training.splits import evenly_spread
 
-    contract, limit = subject.usecase.contract, subject.usecase.validation.leaks.maximum_copies_fraction
-    held = subject.frame.iloc[evenly_spread(len(subject.frame), _MOST_ROWS)]
+    contract, limit = usecase.contract, usecase.validation.leaks.maximum_copies_fraction
+    held = holdout.iloc[evenly_spread(len(holdout), _MOST_ROWS)]
     equal = _copies(contract, train, held, {}, limit)
     (share, count, copied), name, how = equal, "rows on both sides", ""
     steps = {} if copied else _steps(contract, train)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mlcore.contract import Column, DataContract
-    from mlcore.validation.subject import Subject
+    from mlcore.usecase import UseCase
 
 Array = np.ndarray[Any, Any]
 
@@ -50,7 +50,7 @@ class _Around:
     names: tuple[str, ...]
 
 
-def columns_from_the_future(subject: Subject, train: pd.DataFrame) -> GuardResult:
+def columns_from_the_future(usecase: UseCase, train: pd.DataFrame) -> GuardResult:
     """Explain each column by the target of its row and of later rows, and by that of its row and of earlier ones.
 
     A column that an honest table has may follow the target, lead it by a little, or be made of its past. Then the past
@@ -58,7 +58,7 @@ def columns_from_the_future(subject: Subject, train: pd.DataFrame) -> GuardResul
     does not, was not known at its time. Least squares on the nearest values and on the best one of further values,
     means, largest and smallest values, on the numbers as they are and on their ranks, which any scale leaves.
     """
-    contract = subject.usecase.contract
+    contract = usecase.contract
     name = "column from the future"
     rows, series = _in_series(train, contract)
     rows, series = rows.tail(_MOST_ROWS), series[-_MOST_ROWS:]
@@ -72,7 +72,7 @@ def columns_from_the_future(subject: Subject, train: pd.DataFrame) -> GuardResul
         for target in _targets(contract, rows, ranked=ranked):
             around = [_around(target, reach, inside), _around(target[::-1], reach, len(target) - 1 - inside)]
             now = np.column_stack([np.ones(len(inside)), times[inside], target[inside]])
-            for column in suspects(subject):
+            for column in suspects(usecase):
                 if column.name not in found and (
                     made_of := _made_of(column, rows, inside, now, *around, ranked=ranked)
                 ):

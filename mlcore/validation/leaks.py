@@ -18,27 +18,30 @@ from mlcore.validation.telling import columns_that_know, explained
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mlcore.usecase import UseCase
+
 Array = np.ndarray[Any, Any]
 
 
-def leak_guards(subject: Subject, train: pd.DataFrame) -> Iterator[GuardResult]:
-    """Look for knowledge that will not be there when the model serves.
+def leaks_of_rows(usecase: UseCase, train: pd.DataFrame, holdout: pd.DataFrame) -> tuple[GuardResult, ...]:
+    """Look for knowledge in the rows that will not be there when a model serves, whichever model that is.
 
     Parameters
     ----------
-    subject : Subject
-        The challenger and the held-out rows.
-    train : DataFrame
-        The rows the challenger was fitted on, in the order of time.
+    usecase : UseCase
+    train, holdout : DataFrame
+        The rows the challenger was fitted on, and those that judge it, as `usable` or `split_holdout` returned them.
 
     References
     ----------
     Kaufman, S., Rosset, S., Perlich, C. & Stitelman, O. (2012). Leakage in data mining. ACM TKDD 6(4).
     """
-    yield columns_that_know(subject, train)
-    if subject.usecase.contract.time is not None:
-        yield columns_from_the_future(subject, train)
-    yield copied_rows(subject, train)
+    future = (columns_from_the_future(usecase, train),) if usecase.contract.time is not None else ()
+    return columns_that_know(usecase, train, holdout), *future, copied_rows(usecase, train, holdout)
+
+
+def leaks_of_models(subject: Subject, train: pd.DataFrame) -> Iterator[GuardResult]:
+    """Look for what shows in the answers: a challenger that knows too much, a champion that learned another target."""
     yield _too_good(subject, train)
     if not subject.first:
         yield labels_turned(subject)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mlcore.contract import Column, DataContract
-    from mlcore.validation.subject import Subject
+    from mlcore.usecase import UseCase
 
 Array = np.ndarray[Any, Any]
 
@@ -44,7 +44,7 @@ class _Table:
     name: str
 
 
-def columns_that_know(subject: Subject, train: pd.DataFrame) -> GuardResult:
+def columns_that_know(usecase: UseCase, train: pd.DataFrame, holdout: pd.DataFrame) -> GuardResult:
     """Predict the target from each column alone: one that nearly gives the answer was most likely made from it.
 
     A column is also tried on the rows alone where it is filled in: a copy of the target that is there for some rows,
@@ -53,12 +53,12 @@ def columns_that_know(subject: Subject, train: pd.DataFrame) -> GuardResult:
     """
     from mlcore.training.splits import evenly_spread, target_values
 
-    contract, policy = subject.usecase.contract, subject.usecase.validation.leaks
-    before, now = (rows.iloc[evenly_spread(len(rows), _MOST_ROWS)] for rows in _apart(train, subject.frame, contract))
+    contract, policy = usecase.contract, usecase.validation.leaks
+    before, now = (rows.iloc[evenly_spread(len(rows), _MOST_ROWS)] for rows in _apart(train, holdout, contract))
     target, truth = (target_values(rows, contract) for rows in (before, now))
     table = _Table(target, truth, contract.task == "regression", contract.target.name)
     best, knowing = 0.0, []
-    for column in suspects(subject):
+    for column in suspects(usecase):
         values = numbers(column, before, before), numbers(column, before, now)
         for skill, sentence in _told_by(column, *values, table):
             best = max(best, skill)

@@ -11,6 +11,7 @@ from mlcore.training.run import train_model
 from mlcore.training.splits import split_holdout
 from mlcore.usecase import UseCase, parse_usecase
 from mlcore.validation import EvaluationReport, evaluate
+from mlcore.validation.leaks import leaks_of_rows
 from mlcore.validation.subject import FittedModel
 
 HOURS = 2_000
@@ -498,3 +499,21 @@ def test_a_model_that_a_rare_class_has_spoilt_is_not_promoted():
     report = judge(usecase("classification"), odd)
     assert report.verdict in ("hold", "reject")
     assert "dummy" in report.sentence
+
+
+def test_what_rows_know_is_looked_for_once_for_all_champions() -> None:
+    """Found beforehand, leaks are told as if they were found on the way: the report is the same."""
+    case = usecase("regression")
+    frame = heating()
+    frame["extra"] = frame["demand"].shift(-1)
+    train, holdout = split_holdout(frame, case)
+    model = fitted(case, frame)
+    known = leaks_of_rows(case, train, holdout)
+    reports = [
+        evaluate(model, champion, holdout, case, rng=np.random.default_rng(0), train=train, known_leaks=leaks).to_json()
+        for champion in (None, model)
+        for leaks in (None, known)
+    ]
+    assert [guard.name for guard in known if guard.outcome == "failed"] == ["column from the future"]
+    assert reports[0] == reports[1]
+    assert reports[2] == reports[3]
