@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -42,6 +42,44 @@ _MOST_LEVELS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
+class _LeastSquares:
+    """Least squares on a few columns, and on the best one of further ones: made once, asked about many signals.
+
+    Parameters
+    ----------
+    basis : ndarray of shape (n_rows, k)
+        Orthonormal; what the few columns span.
+    beside : ndarray of shape (n_rows, m)
+        Of the further columns what these do not explain, without those that they do.
+    lengths : ndarray of shape (m,)
+        Squared lengths of `beside`.
+    """
+
+    basis: Array
+    beside: Array
+    lengths: Array
+
+    @classmethod
+    def on(cls, core: list[Array], further: Array) -> _LeastSquares:
+        """Prepare for signals of these rows."""
+        basis: Array = np.linalg.qr(np.column_stack(core))[0]
+        beside: Array = further - basis @ (basis.T @ further)
+        lengths = np.square(beside).sum(axis=0)
+        new = lengths > _ROUNDING * np.square(further).sum(axis=0)
+        return cls(basis, beside[:, new], lengths[new])
+
+    def unexplained(self, signals: Array) -> Array:
+        """Return the share of the variance of each signal, shape (n_rows, n_signals), that is left."""
+        left: Array = signals - self.basis @ (self.basis.T @ signals)
+        shares = np.square(left).sum(axis=0) / np.maximum(np.square(signals).sum(axis=0), 1e-300)
+        if not self.beside.shape[1]:
+            return np.asarray(shares)
+        products = np.square(self.beside.T @ left) / self.lengths[:, None]
+        gains = products.max(axis=0, initial=0.0) / np.maximum(np.square(left).sum(axis=0), 1e-300)
+        return np.asarray(shares * (1 - np.minimum(gains, 1.0)))
+
+
+@dataclass(frozen=True, slots=True)
 class _Around:
     """The target of the rows after each row, or before it: the nearest ones, and what else may be of use, by name."""
 
@@ -70,11 +108,13 @@ def columns_from_the_future(usecase: UseCase, train: pd.DataFrame) -> GuardResul
     times = _standardised(rows[contract.time.name].astype("int64").to_numpy(dtype=float)) if contract.time else series
     for ranked in (False, True) if contract.task == "regression" else (False,):
         for target in _targets(contract, rows, ranked=ranked):
-            around = [_around(target, reach, inside), _around(target[::-1], reach, len(target) - 1 - inside)]
+            after = _around(target, reach, inside)
+            before = _around(target[::-1], reach, len(target) - 1 - inside)
             now = np.column_stack([np.ones(len(inside)), times[inside], target[inside]])
+            explained = _explainers(now, after, before, slice(None))
             for column in suspects(usecase):
                 if column.name not in found and (
-                    made_of := _made_of(column, rows, inside, now, *around, ranked=ranked)
+                    made_of := _made_of(column, rows, inside, now, after, before, ranked=ranked, explained=explained)
                 ):
                     found[column.name] = made_of
     if found:
@@ -143,9 +183,17 @@ def _of_one(steps: int) -> str:
 
 
 def _made_of(
-    column: Column, rows: pd.DataFrame, inside: Array, now: Array, after: _Around, before: _Around, *, ranked: bool
+    column: Column,
+    rows: pd.DataFrame,
+    inside: Array,
+    now: Array,
+    after: _Around,
+    before: _Around,
+    *,
+    ranked: bool,
+    explained: Sequence[_LeastSquares],
 ) -> str:
-    """Return what of the later target a column is made of; empty where it is not."""
+    """Return what of the later target a column is made of; empty where it is not. `explained` is of all rows."""
     values = numbers(column, rows, rows)[inside]
     known = np.isfinite(values)
     if known.sum() < _FEWEST_ROWS:
@@ -154,19 +202,25 @@ def _made_of(
     signals = _signals(column, values[part], ranked=ranked)
     if not signals.size:
         return ""
-    middle = [sums_after + sums_before for sums_after, sums_before in _means(after, before)]
-    future = _unexplained(signals, [now[part], after.nearest[part]], after.further[part])
-    past = _unexplained(signals, [now[part], before.nearest[part]], before.further[part])
-    both = _unexplained(
-        signals,
-        [now[part], after.nearest[part], before.nearest[part]],
-        np.column_stack(middle)[part] if middle else np.empty((len(signals), 0)),
-    )
+    if not known.all():
+        explained = _explainers(now, after, before, known)
+    future, past, both = (side.unexplained(signals) for side in explained)
     either = np.minimum(past, future)
     one_sided = (future <= _UNEXPLAINED) & (future <= _AGAINST_THE_PAST * past) & (past > _ROUNDING)
     two_sided = (both <= _BOTH_UNEXPLAINED) & (both <= _AGAINST_EITHER * either) & (either > _ROUNDING)
     hits = np.flatnonzero(one_sided | two_sided)
     return _nearest(signals[:, hits[0]], after, part) if len(hits) else ""
+
+
+def _explainers(now: Array, after: _Around, before: _Around, part: Any) -> tuple[_LeastSquares, ...]:
+    """Return what explains a signal by the target of later rows, by that of earlier ones, and by both."""
+    middle = [sums_after + sums_before for sums_after, sums_before in _means(after, before)]
+    around = np.column_stack(middle) if middle else np.empty((len(now), 0))
+    return (
+        _LeastSquares.on([now[part], after.nearest[part]], after.further[part]),
+        _LeastSquares.on([now[part], before.nearest[part]], before.further[part]),
+        _LeastSquares.on([now[part], after.nearest[part], before.nearest[part]], around[part]),
+    )
 
 
 def _means(after: _Around, before: _Around) -> Iterator[tuple[Array, Array]]:
@@ -196,21 +250,6 @@ def _signals(column: Column, values: Array, *, ranked: bool) -> Array:
         signals += [(code == level).astype(float) for level in frequent]
     standardised = [_standardised(signal) for signal in signals if np.ptp(signal) > 0]
     return np.column_stack(standardised) if standardised else np.empty((len(values), 0))
-
-
-def _unexplained(signals: Array, core: list[Array], further: Array) -> Array:
-    """Return the share of each signal's variance that least squares on `core` and on the best of `further` leave."""
-    basis: Array = np.linalg.qr(np.column_stack(core))[0]
-    left: Array = signals - basis @ (basis.T @ signals)
-    shares = np.square(left).sum(axis=0) / np.maximum(np.square(signals).sum(axis=0), 1e-300)
-    if not further.shape[1]:
-        return np.asarray(shares)
-    beside: Array = further - basis @ (basis.T @ further)
-    lengths = np.square(beside).sum(axis=0)
-    new = lengths > _ROUNDING * np.square(further).sum(axis=0)
-    products = np.square(beside[:, new].T @ left) / lengths[new][:, None]
-    gains = products.max(axis=0, initial=0.0) / np.maximum(np.square(left).sum(axis=0), 1e-300)
-    return np.asarray(shares * (1 - np.minimum(gains, 1.0)))
 
 
 def _standardised(values: Array) -> Array:
