@@ -108,4 +108,4 @@ def _bench(place: Place) -> Bench:
     usecase = parse_usecase(json.loads(place.usecase), source=place.uri)
     frame = DatasetStore(place.lake).read(place.uri, place.table_version).to_pandas()
     train, _ = split_holdout(frame, usecase)
-    return Bench.of(train, usecase, seed=place.seed)
+    return Bench.of(train, usecase, seed=place.seed, evidence=True)

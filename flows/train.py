@@ -123,6 +123,7 @@ def describe(model: ModelVersion, trained: TrainedModel) -> tuple[str, str]:
     """Return one sentence and the table of all candidates."""
     from mlcore.metrics import METRICS
     from mlcore.report.markdown import table
+    from mlcore.report.outoffold import candidates_table, slices_table
     from mlcore.report.trials import trials_table
 
     # not defined where the held-out rows are all of one class, for example
@@ -143,7 +144,12 @@ def describe(model: ModelVersion, trained: TrainedModel) -> tuple[str, str]:
         holdout=score,
         higher_is_better=METRICS[trained.metric].higher_is_better,
     )
-    return sentence, f"By {trained.metric}:\n\n{table(header, rows)}"
+    told = f"By {trained.metric}:\n\n{table(header, rows)}"
+    evidence = [item.to_json() for item in trained.out_of_fold]
+    for what, (columns, cells) in (("", candidates_table(evidence)), (", by slice", slices_table(evidence))):
+        if cells:
+            told += f"\n\nOut of fold, on the newest fold{what}:\n\n{table(columns, cells)}"
+    return sentence, told
 
 
 def _told(value: float | None) -> str:

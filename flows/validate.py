@@ -150,6 +150,7 @@ def _write_page(
             higher_is_better=metric.higher_is_better,
         ),
         importance=metadata.importance,
+        out_of_fold=metadata.out_of_fold,
     )
     write_evaluation_page(report, facts, context.evaluation_page(evaluation.id))
 

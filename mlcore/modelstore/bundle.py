@@ -55,6 +55,8 @@ class ModelMetadata:
         ``Scores.to_json()``.
     importance : sequence of mapping
     trials : sequence of mapping
+    out_of_fold : sequence of mapping
+        ``CandidateEvidence.to_json()`` of each algorithm's best trial; empty in files of older versions.
     train_rows, holdout_rows : int
     dataset_version : int or None
     dataset_digest : str
@@ -74,6 +76,7 @@ class ModelMetadata:
     holdout_rows: int
     importance: tuple[Mapping[str, Any], ...] = ()
     trials: tuple[Mapping[str, Any], ...] = ()
+    out_of_fold: tuple[Mapping[str, Any], ...] = ()
     dataset_version: int | None = None
     dataset_digest: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -93,6 +96,7 @@ class ModelMetadata:
             holdout_rows=trained.holdout_rows,
             importance=tuple(asdict(importance) for importance in trained.importance),
             trials=tuple(trial.to_json() for trial in trained.trials),
+            out_of_fold=tuple(item.to_json() for item in trained.out_of_fold),
             provenance={} if provenance is None else provenance.to_json(),
             **facts,
         )
@@ -104,7 +108,8 @@ class ModelMetadata:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ModelMetadata:
         """Return what `to_json` wrote."""
-        return cls(**{**values, "importance": tuple(values["importance"]), "trials": tuple(values["trials"])})
+        lists = {name: tuple(values.get(name, ())) for name in ("importance", "trials", "out_of_fold")}
+        return cls(**{**values, **lists})
 
 
 def _plain(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from mlcore.performance.estimated import Estimate, PerformanceModel, fit_performance_model
 from mlcore.performance.realised import Labelled, Performance, realised
-from mlcore.performance.slices import Slice, SlicePerformance
+from mlcore.slices import Slice, SlicePerformance
 
 __all__ = [
     "Estimate",

@@ -14,7 +14,7 @@ from mlcore.drift.encoding import Encoding, without_empty
 from mlcore.errors import ModelFileError
 from mlcore.metrics import Metric, Output, metric_named
 from mlcore.performance.expected import Calibration, expected_value
-from mlcore.performance.slices import Slice, SlicePerformance, cut_slices, slices_from_json, slices_to_json
+from mlcore.slices import Slice, SlicePerformance, cut_slices, slices_from_json, slices_to_json
 
 if TYPE_CHECKING:
     import pandas as pd

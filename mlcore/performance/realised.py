@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from mlcore.performance.slices import Slice, SlicePerformance
+from mlcore.slices import Slice, SlicePerformance
 
 if TYPE_CHECKING:
     import pandas as pd

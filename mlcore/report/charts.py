@@ -94,12 +94,18 @@ def timeline(spans: Sequence[Span]) -> str:
     return svg(alt.layer(*layers).properties(width=WIDTH - 320, height=36 * max(1, len(lanes))))
 
 
-def lines(points: Sequence[Point], marks: Sequence[Mark], *, y: str, threshold: float | None = None) -> str:
-    """Draw series over time, each named at its end, with vertical lines at `marks` and a level one at `threshold`."""
+def lines(
+    points: Sequence[Point], marks: Sequence[Mark], *, y: str, threshold: float | None = None, legend: bool = False
+) -> str:
+    """Draw series over time, with vertical lines at `marks` and a level one at `threshold`.
+
+    Each is named at its end, or, where some end before others do, in a `legend` above.
+    """
     import altair as alt
 
     names = list(dict.fromkeys(point.series for point in points))
-    colour = alt.Color("series:N", scale=alt.Scale(domain=names, range=list(COLOURS)), legend=None)
+    above = alt.Legend(orient="top", title=None, symbolType="stroke", symbolStrokeWidth=2) if legend else None
+    colour = alt.Color("series:N", scale=alt.Scale(domain=names, range=list(COLOURS)), legend=above)
     chart = alt.Chart(data(points))
     layers = [
         chart.mark_line(strokeWidth=1.8).encode(
@@ -108,10 +114,13 @@ def lines(points: Sequence[Point], marks: Sequence[Mark], *, y: str, threshold: 
             color=colour,
             strokeDash=alt.StrokeDash("series:N", sort=names, legend=None),
         ),
-        alt.Chart(values(_ends(points, names)))
-        .mark_text(align="left", dx=6, fontSize=12, fontWeight="bold")
-        .encode(x="at:T", y="value:Q", text="series:N", color=colour),
     ]
+    if not legend:
+        layers.append(
+            alt.Chart(values(_ends(points, names)))
+            .mark_text(align="left", dx=6, fontSize=12, fontWeight="bold")
+            .encode(x="at:T", y="value:Q", text="series:N", color=colour)
+        )
     if threshold is not None:
         level = alt.Chart(values([{"value": threshold, "label": f"counts from {threshold:g}"}])).encode(y="value:Q")
         layers += [

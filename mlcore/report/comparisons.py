@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -168,21 +168,38 @@ def difference_interval(items: Sequence[Difference], *, metric: str, margin: flo
 
 def calibration(points: Sequence[tuple[float, float]], *, unit: str) -> str:
     """Draw mean truth over mean prediction of each bin: on the line the predictions are right on average."""
+    return svg(_calibration({"": points}, unit=unit).properties(width=WIDTH // 2 - 110, height=240))
+
+
+def calibrations(curves: Mapping[str, Sequence[tuple[float, float]]], *, unit: str) -> str:
+    """Draw the same of several models, by name."""
+    return svg(_calibration(curves, unit=unit).properties(width=WIDTH - 220, height=320))
+
+
+def _calibration(curves: Mapping[str, Sequence[tuple[float, float]]], *, unit: str) -> alt.LayerChart:
     import altair as alt
 
-    rows = [{"predicted": predicted, "observed": observed} for predicted, observed in points]
-    edges = [min(min(point) for point in points), max(max(point) for point in points)]
+    rows = [
+        {"model": name, "predicted": predicted, "observed": observed}
+        for name, points in curves.items()
+        for predicted, observed in points
+    ]
+    edges = [pick(pick(point) for points in curves.values() for point in points) for pick in (min, max)]
     ideal = alt.Chart(values([{"predicted": edge, "observed": edge} for edge in edges]))
     told = f" ({unit})" if unit else ""
     axes = {
         "x": alt.X("predicted:Q", title=f"mean prediction{told}", scale=alt.Scale(zero=False)),
         "y": alt.Y("observed:Q", title=f"mean truth{told}", scale=alt.Scale(zero=False)),
     }
-    layers = [
+    colour = alt.Color(
+        "model:N",
+        scale=alt.Scale(domain=list(curves), range=list(COLOURS)),
+        legend=alt.Legend(orient="top", title=None) if len(curves) > 1 else None,
+    )
+    return alt.layer(
         ideal.mark_line(color=GREY, strokeDash=[4, 3]).encode(**axes),
-        alt.Chart(values(rows)).mark_line(color=COLOURS[0], point=True).encode(**axes),
-    ]
-    return svg(alt.layer(*layers).properties(width=WIDTH // 2 - 110, height=240))
+        alt.Chart(values(rows)).mark_line(point=True).encode(**axes, color=colour),
+    )
 
 
 def learning_curve(points: Sequence[tuple[int, float, float]], *, metric: str) -> str:

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from mlcore.report import charts, comparisons, page
+from mlcore.report import charts, comparisons, outoffold, page
 from mlcore.report.charts import Point
 from mlcore.report.comparisons import CandidateScore, Difference
 from mlcore.report.trials import importance_blocks
@@ -57,6 +57,8 @@ class EvaluationFacts:
         Of `trials_table`: everything that was tried.
     importance : sequence of mapping, default=()
         `ModelMetadata.importance`, the most important first.
+    out_of_fold : sequence of mapping, default=()
+        `ModelMetadata.out_of_fold`: how each candidate did on rows that it was not fitted on.
     """
 
     title: str
@@ -72,6 +74,7 @@ class EvaluationFacts:
     search_metric: str = ""
     trials: tuple[Sequence[str], Sequence[Sequence[str]]] = ((), ())
     importance: Sequence[Mapping[str, Any]] = ()
+    out_of_fold: Sequence[Mapping[str, Any]] = ()
 
 
 def evaluation_page(report: EvaluationReport, facts: EvaluationFacts) -> str:
@@ -149,6 +152,7 @@ def _blocks(report: EvaluationReport, facts: EvaluationFacts) -> Iterator[str]:
     yield from _slices(report)
     yield from _curves(report, facts)
     yield from _candidates(facts, facts.search_metric.replace("_", " ") or report.metric.replace("_", " "))
+    yield from outoffold.blocks(facts.out_of_fold, report, algorithm=facts.algorithm, unit=facts.unit)
     yield from _worst(report, facts)
     yield page.sentence(f"Model digest {facts.model_digest}.")
 

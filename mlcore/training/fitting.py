@@ -18,6 +18,7 @@ import numpy as np
 from mlcore.metrics import Metric, Output, metric_named
 from mlcore.policy.training import Candidate, Weighting
 from mlcore.reproducible import one_thread, sum_in_order
+from mlcore.training.outoffold import Questions
 from mlcore.training.pipeline import build_pipeline, model_features
 from mlcore.training.splits import Fold, search_folds, target_values
 from mlcore.training.trials import Trial
@@ -46,15 +47,19 @@ class Job:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class _FoldFeatures:
-    """The features of a fold's rows, shape (n_rows, n_features) each."""
+    """The features of a fold's rows, shape (n_rows, n_features) each, and what is asked of the validation rows."""
 
     train: Array
     validation: Array
+    questions: Questions | None
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What every fit shares: the rows and their target, the folds, the use case and the seed."""
+    """What every fit shares: the rows and their target, the folds, the use case and the seed.
+
+    With `evidence` it is kept how each fit did in its fold's slices and over its time, and how well it is calibrated.
+    """
 
     frame: pd.DataFrame
     target: Array
@@ -62,6 +67,7 @@ class Bench:
     usecase: UseCase
     seed: int
     clock: Callable[[], float] = time.perf_counter
+    evidence: bool = False
     #: those that a fit is at, and the newest: the search goes fold by fold, more need not be in memory
     _features: WeakValueDictionary[int, _FoldFeatures] = field(default_factory=WeakValueDictionary)
     _newest_features: list[_FoldFeatures] = field(default_factory=list)
@@ -69,11 +75,17 @@ class Bench:
 
     @classmethod
     def of(
-        cls, frame: pd.DataFrame, usecase: UseCase, *, seed: int, clock: Callable[[], float] = time.perf_counter
+        cls,
+        frame: pd.DataFrame,
+        usecase: UseCase,
+        *,
+        seed: int,
+        clock: Callable[[], float] = time.perf_counter,
+        evidence: bool = False,
     ) -> Bench:
         """Lay out the folds of the training rows `frame`."""
         target = target_values(frame, usecase.contract)
-        return cls(frame, target, tuple(search_folds(frame, usecase)), usecase, seed, clock)
+        return cls(frame, target, tuple(search_folds(frame, usecase)), usecase, seed, clock, evidence)
 
     def meet(self, job: Job, weighting: Weighting = "everything") -> Trial:
         """Fit the job's trial on its fold and return the trial with its scores added.
@@ -92,13 +104,17 @@ class Bench:
                     raise ValueError("it takes no weights")
                 fit_weighted(model, features.train, target[fold.train], weights)
                 train = metric.value(target[fold.train][scored], Output.of(model, features.train[scored]))
-                validation = metric.value(target[fold.validation], Output.of(model, features.validation))
+                output = Output.of(model, features.validation)
+                validation = metric.value(target[fold.validation], output)
             except (ValueError, TypeError, ArithmeticError, np.linalg.LinAlgError) as error:
                 return replace(trial, state="failed", note=str(error).strip().splitlines()[0][:200])
         if not np.isfinite(validation):
             return replace(trial, state="failed", note=f"{metric.name} is not defined on a validation fold")
+        asked = features.questions
+        gate = metric_named(self.usecase.gate_metric, self.usecase.contract.task)
         return replace(
             trial,
+            evidence=(*trial.evidence, asked.ask(target[fold.validation], output, gate)) if asked else (),
             validation=(*trial.validation, validation),
             train=(*trial.train, train),
             seconds=trial.seconds + self.clock() - began,
@@ -113,7 +129,9 @@ class Bench:
                 fold = self.folds[number]
                 features = model_features(self.usecase).fit(self.frame.iloc[fold.train])
                 parts = (self.frame.iloc[rows] for rows in (fold.train, fold.validation))
-                found = _FoldFeatures(*(features.transform(part, self.frame) for part in parts))
+                questions = Questions.of(self.frame, fold, self.usecase) if self.evidence else None
+                fitted_on, held_out = (features.transform(part, self.frame) for part in parts)
+                found = _FoldFeatures(fitted_on, held_out, questions)
                 self._features[number] = found
                 self._newest_features[:] = [found]
             return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from mlcore.errors import TrainingError
-from mlcore.metrics import Metric, Output, all_metrics, metric_named
+from mlcore.metrics import Output, all_metrics, metric_named
 from mlcore.policy.training import Candidate, Weighting
 from mlcore.reproducible import sum_in_order
+from mlcore.training.choice import choose
 from mlcore.training.fitting import (
     Bench,
     Job,
@@ -28,6 +28,7 @@ from mlcore.training.fitting import (
     training_weights,
 )
 from mlcore.training.importance import Importance, permutation_importance
+from mlcore.training.outoffold import CandidateEvidence
 from mlcore.training.pipeline import build_pipeline
 from mlcore.training.search import Progress, SearchResult, dummy_candidate, planned_trials, search
 from mlcore.training.splits import Fold, evenly_spread, split_holdout, target_values, usable
@@ -101,7 +102,8 @@ class TrainedModel:
     """A fitted pipeline and what was measured while it came about.
 
     The pipeline is the very one that was scored: it is not refitted on the held-out rows afterwards. `train` are the
-    rows that it was fitted on, `holdout` the others, and `output` what it answers for these.
+    rows that it was fitted on, `holdout` the others, and `output` what it answers for these. `out_of_fold` has how the
+    best trial of each algorithm, the baseline among them, did on validation rows.
     """
 
     pipeline: Pipeline
@@ -120,6 +122,7 @@ class TrainedModel:
     train: pd.DataFrame
     holdout: pd.DataFrame
     output: Output
+    out_of_fold: tuple[CandidateEvidence, ...] = ()
 
     @property
     def train_rows(self) -> int:
@@ -189,12 +192,22 @@ def train_model(
             got=f"only {target[0]}",
             remedy="Look at where the target comes from; a constant needs no model.",
         )
-    bench = Bench.of(train, usecase, seed=seed)
+    bench = Bench.of(train, usecase, seed=seed, evidence=evidence)
     found = None if evidence else _without_choice(train, usecase, seed)
     if found is None:
-        found = search(train, usecase, seed=seed, progress=progress, journal=journal, runner=runner, clock=clock)
+        found = search(
+            train,
+            usecase,
+            seed=seed,
+            progress=progress,
+            journal=journal,
+            runner=runner,
+            clock=clock,
+            evidence=evidence,
+        )
     searched = clock()
-    best, weighting, weightings = _chosen(bench, found)
+    chosen = choose(bench, found)
+    best, weighting = chosen.trial, chosen.weighting
     weights = training_weights(train, usecase, weighting)
     candidate, _ = planned_trials(usecase, seed=seed)[best.number]
     metric = metric_named(usecase.training.search.metric, contract.task)
@@ -251,7 +264,7 @@ def train_model(
             learning_curve=learning_curve,
             seed_deviation=_seed_deviation(scores),
             weighting=weighting,
-            weightings=weightings,
+            weightings=chosen.weightings,
         ),
         trials=found.trials,
         importance=importance,
@@ -261,6 +274,11 @@ def train_model(
         train=train,
         holdout=holdout,
         output=output,
+        out_of_fold=tuple(
+            CandidateEvidence(trial.candidate, trial.parameters, gate.name, trial.evidence)
+            for trial in chosen.rivals
+            if trial.evidence
+        ),
     )
 
 
@@ -287,43 +305,6 @@ def fit_winner(
     return pipeline
 
 
-def _chosen(bench: Bench, found: SearchResult) -> tuple[Trial, Weighting, Mapping[str, float]]:
-    """Return the winner, which rows count for it, and the score of each weighting it was chosen from.
-
-    Each algorithm's best parameters are fitted with each weighting on the newest fold: what is useless with all rows
-    may be the best with the right ones.
-    """
-    policy, metric = bench.usecase.training.rows, search_metric(bench.usecase)
-    if not found.best.validation:
-        return found.best, policy.choices[0], {}
-    if policy.choices == ("everything",):
-        return found.best, "everything", {}
-    plan = planned_trials(bench.usecase, seed=bench.seed)
-    # with all rows everything was fitted before
-    scores: dict[str, float] = {"everything": found.best.validation[0]} if "everything" in policy.choices else {}
-    winners: dict[str, Trial] = {"everything": found.best}
-    notes = []
-    others = [weighting for weighting in policy.choices if weighting != "everything"]
-    with fitting_here():
-        for weighting, trial in itertools.product(others, _best_of_each(found, metric)):
-            job = Job(replace(trial, validation=(), train=()), *plan[trial.number], 0)
-            met = bench.meet(job, weighting)
-            if not met.validation:
-                notes.append(f"{trial.candidate}, {weighting}: {met.note}")
-            elif weighting not in scores or metric.loss(met.validation[0]) < metric.loss(scores[weighting]):
-                scores[weighting], winners[weighting] = met.validation[0], trial
-    if not scores:
-        raise TrainingError(
-            "no candidate can be fitted on the rows that shall count",
-            subject=bench.usecase.name,
-            expected="one of training.rows.choices that one of them can be fitted with",
-            got="; ".join(notes),
-            remedy="Add everything or window to the choices, or name candidates that take weights.",
-        )
-    best = min((item for item in policy.choices if item in scores), key=lambda item: metric.loss(scores[item]))
-    return winners[best], best, scores
-
-
 def _without_choice(train: pd.DataFrame, usecase: UseCase, seed: int) -> SearchResult | None:
     """Return the one candidate of a recipe that leaves nothing to choose, met by no fold; None for other recipes."""
     (_, *plan), choices = planned_trials(usecase, seed=seed), usecase.training.rows.choices
@@ -337,22 +318,13 @@ def _without_choice(train: pd.DataFrame, usecase: UseCase, seed: int) -> SearchR
     return SearchResult(only, (only,), search_metric(usecase).name, 0)
 
 
-def _best_of_each(found: SearchResult, metric: Metric) -> list[Trial]:
-    """Return the best trial of each algorithm but the dummy."""
-    best: dict[str, Trial] = {}
-    for trial in sorted(found.trials, key=lambda item: (-len(item.validation), metric.loss(item.mean_validation))):
-        if trial.validation and trial.number:
-            best.setdefault(trial.candidate, trial)
-    return list(best.values())
-
-
 def _learning_curve(bench: Bench, candidate: Candidate, best: Trial) -> tuple[tuple[int, float, float], ...]:
     """Fit the winner on a tenth and on three tenths of the newest fold's rows; on all of them it was fitted before."""
     fold, steps = bench.folds[0], []
     for fraction in _CURVE:
         rows = fold.train[-max(2, int(len(fold.train) * fraction)) :]
         smaller = Bench(bench.frame, bench.target, (Fold(rows, fold.validation),), bench.usecase, bench.seed)
-        trial = smaller.meet(Job(replace(best, validation=(), train=()), candidate, best.parameters, 0))
+        trial = smaller.meet(Job(replace(best, validation=(), train=(), evidence=()), candidate, best.parameters, 0))
         if trial.validation:
             steps.append((len(rows), trial.train[0], trial.validation[0]))
     return (*steps, (len(fold.train), best.train[0], best.validation[0]))

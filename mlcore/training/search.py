@@ -77,6 +77,7 @@ def search(
     journal: SearchJournal | None = None,
     runner: Runner = in_threads,
     clock: Callable[[], float] = time.perf_counter,
+    evidence: bool = False,
 ) -> SearchResult:
     """Score every planned trial on the same folds and choose the best mean.
 
@@ -99,6 +100,8 @@ def search(
     runner : callable, default=in_threads
         Where the fits run.
     clock : callable, default=time.perf_counter
+    evidence : bool, default=False
+        As `Bench` has it.
 
     Raises
     ------
@@ -108,7 +111,7 @@ def search(
     plan = planned_trials(usecase, seed=seed)
     for candidate, parameters in plan:
         build_pipeline(usecase, candidate, parameters, seed)
-    bench = Bench.of(frame, usecase, seed=seed, clock=clock)
+    bench = Bench.of(frame, usecase, seed=seed, clock=clock, evidence=evidence)
     metric = search_metric(usecase)
     halving = Halving(
         [

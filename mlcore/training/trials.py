@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mlcore.jsonlines import JsonLines
+from mlcore.training.outoffold import FoldEvidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class Trial:
     seconds : float
     note : str
         Why it failed, or the first warning.
+    evidence : tuple of FoldEvidence
+        How it did on each fold scored, beyond the one number; empty where nobody asked.
     """
 
     number: int
@@ -42,6 +45,7 @@ class Trial:
     train: tuple[float, ...] = ()
     seconds: float = 0.0
     note: str = ""
+    evidence: tuple[FoldEvidence, ...] = ()
 
     @property
     def mean_validation(self) -> float:
@@ -54,7 +58,7 @@ class Trial:
         return len(self.validation) - (self.state != "failed")
 
     def to_json(self) -> dict[str, Any]:
-        """Return the row of the trials table."""
+        """Return the row of the trials table; the evidence has a place of its own."""
         return {
             "number": self.number,
             "candidate": self.candidate,
@@ -87,7 +91,9 @@ class SearchJournal:
         known = {}
         for values in self._lines.read():
             fold = values.pop("fold")
-            trial = Trial(**{**values, "validation": tuple(values["validation"]), "train": tuple(values["train"])})
+            parts = {name: tuple(values[name]) for name in ("validation", "train")}
+            evidence = tuple(FoldEvidence.from_json(item) for item in values.get("evidence", ()))
+            trial = Trial(**{**values, **parts, "evidence": evidence})
             known[trial.number, fold] = trial
         return known
 

@@ -6,43 +6,19 @@ from typing import Any, Final
 
 import numpy as np
 
+from mlcore.calibration import calibration_curve
 from mlcore.metrics import Output
 from mlcore.validation.report import CurvePoint, ResidualPoint
 from mlcore.validation.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
-_BINS: Final = 10
 _STRETCHES: Final = 24
 
 
 def calibration(subject: Subject) -> tuple[CurvePoint, ...]:
-    """Return mean prediction and mean truth in ten bins of equally many rows (Naeini, Cooper & Hauskrecht, 2015).
-
-    For classification it is the probability of the label that was given, and how often that label was right.
-    """
-    predicted, observed = _predicted_and_observed(subject)
-    bins = equal_bins(predicted, _BINS)
-    return tuple(CurvePoint(float(predicted[rows].mean()), float(observed[rows].mean()), len(rows)) for rows in bins)
-
-
-def equal_bins(values: Array, count: int) -> list[Array]:
-    """Return the positions of ever larger values in up to `count` parts of equally many; equal ones keep their order.
-
-    As a stable sort has it, at a tenth of its time: only values that a part's end divides need an order.
-
-    Examples
-    --------
-    >>> [part.tolist() for part in equal_bins(np.array([3.0, 1.0, 1.0, 1.0]), 2)]
-    [[1, 2], [3, 0]]
-    """
-    order = np.argsort(values)
-    ordered = values[order]
-    ends = np.cumsum([len(part) for part in np.array_split(order, count)])[:-1]
-    for value in np.unique(ordered[ends[(ends > 0) & (ends < len(order))]]):
-        first, last = np.searchsorted(ordered, value, "left"), np.searchsorted(ordered, value, "right")
-        order[first:last].sort()
-    return [part for part in np.array_split(order, count) if len(part)]
+    """Return the challenger's `calibration_curve`."""
+    return tuple(CurvePoint(*point) for point in calibration_curve(subject.truth, subject.challenger))
 
 
 def calibration_error(subject: Subject) -> float:
@@ -95,10 +71,3 @@ def change_fraction(challenger: Output, champion: Output) -> float:
         return float(np.mean(challenger.values != champion.values))
     change, spread = float(np.mean(np.abs(challenger.values - champion.values))), float(np.std(champion.values))
     return change / spread if spread > 0 else (float("inf") if change > 0 else 0.0)
-
-
-def _predicted_and_observed(subject: Subject) -> tuple[Array, Array]:
-    confidence = subject.challenger.confidence
-    if confidence is None:
-        return subject.challenger.values, subject.truth
-    return confidence, (subject.challenger.values == subject.truth).astype(float)

@@ -87,6 +87,7 @@ def test_the_page_draws_calibration_learning_curve_and_errors(judged, bikeshare:
             higher_is_better=False,
         ),
         importance=[asdict(item) for item in trained.importance],
+        out_of_fold=[item.to_json() for item in trained.out_of_fold],
     )
     page = write_evaluation_page(report, facts, tmp_path / "evaluation.html").read_text()
     for heading in (
@@ -94,10 +95,19 @@ def test_the_page_draws_calibration_learning_curve_and_errors(judged, bikeshare:
         "Calibration and learning curve",
         "Errors over time",
         "Candidates",
+        "All candidates, out of fold",
         "What it looks at",
     ):
         assert f"<h2>{heading}</h2>" in page
-    assert page.count("<svg") >= 5
+    assert page.count("<svg") >= 7
+    section = page.partition("<h2>All candidates, out of fold</h2>")[2].partition("<h2>")[0]
+    assert section.count("<svg") == 2
+    for item in trained.out_of_fold:
+        assert f">{item.candidate}<" in section
+        assert all(f">{value:.4g}<" in section for _, _, value, _ in item.folds[0].slices)
+    assert section.count(f"{trained.algorithm}, held out") >= 2
+    assert ">winner, held out<" in section
+    assert all(f">{item.challenger:.4g}<" in section for item in report.slices if item.challenger is not None)
     tried = page.partition("Everything that was tried")[2].partition("</table>")[0]
     assert tried.count("<tr>") == 1 + len(trained.trials)
     assert tried.count(">chosen<") == 1
