@@ -171,7 +171,7 @@ class Stack:
                     remedy=f"Stop what listens there, or choose another with {variable}.",
                 )
         self.progress("starting the Prefect server")
-        self._spawn("server", "-m", "flows._cli.server", "--host", "127.0.0.1", "--port", str(self.server_port))
+        self._spawn("server", "-m", "flows._cli.server", "127.0.0.1", str(self.server_port))
         self._spawn("forkserver", "-m", "flows._forkserver")
         state = self.home.resolve() / "host"
         self._spawn("host", "-m", "bentos.host", "--port", str(self.host_port), "--state-dir", str(state))
