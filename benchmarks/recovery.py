@@ -4,8 +4,8 @@ A real server, worker and service host on SQLite. First five events that nothing
 that looks and ends. Then one loop, from announced rentals to the served model, with a person's approval, in which the
 first run of each flow is killed as soon as it is at work; the same with the worker killed as well; and at last
 everything is killed, server and all, and started again. A run is at work when the server has its state Running, which
-is set right before our first line. The floor is what a process computes to import what such a run needs, which a fork
-is spared.
+is set right before our first line. There are two floors. What a process computes to import what such a run needs, a
+fork is spared. How long Prefect's own server takes on the same database, with nothing beside it, nobody is.
 """
 
 from __future__ import annotations
@@ -232,6 +232,25 @@ def _everything(bench: Bench) -> None:
         _told("everything started, next time", [up])
         _told("SIGKILL of everything", [bench.next_run(f"retrain-{NAME}", killed)])
         _done(bench)
+    _told("floor: prefect server start", [_server_alone(again)])
+
+
+def _server_alone(stack: Stack) -> float:
+    """Return how long Prefect's own server takes on the same database, with nothing beside it, until it answers."""
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port"]
+    began = time.time()
+    server = subprocess.Popen(
+        [*command, str(stack.server_port)],
+        env={**os.environ, **stack.variables},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not stack.server.healthy():
+        time.sleep(0.05)
+    took = time.time() - began
+    server.terminate()
+    server.wait()
+    return took
 
 
 def _done(bench: Bench) -> None:

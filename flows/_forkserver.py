@@ -4,6 +4,9 @@ Python computes for two to three seconds to import Prefect and the flows; a fork
 of the code and the settings that this process was started with: when a source file or a package has changed, that run
 starts by itself and this process imports everything anew; where a variable differs, that run starts by itself. It has
 one thread, no connection and no event loop when it forks: there is nothing that a fork could have half of.
+
+It answers as soon as it has what a run's first line needs. What the stages import in their functions follows, a module
+at a time, while nobody asks. No use case's own code is among it.
 """
 
 from __future__ import annotations
@@ -37,6 +40,18 @@ NEEDED: Final = (
     "prefect.workers.process anyio._backends._asyncio encodings.idna sqlalchemy.dialects.sqlite alembic.command "
     "mlcore.ledger.migrate mlcore.ledger.store mlcore.ledger.audit mlcore.ledger.outbox bentos.targets.local rfc8785"
 )
+#: What the stages import where they need it, the large packages first: nobody is answered while one is imported.
+#: Not deltalake, which starts a thread, nor what numba compiles, which may take long.
+STAGES: Final = (
+    "numpy pandas pyarrow.parquet scipy.stats sklearn.ensemble skops.io altair vl_convert great_expectations "
+    "mlcore.data.ingest mlcore.data.cleaning mlcore.data.digest mlcore.data.datasets mlcore.data.assemble "
+    "mlcore.data.quarantine mlcore.quality.docs mlcore.training.run mlcore.training.importance "
+    "mlcore.training.provenance mlcore.modelstore mlcore.validation mlcore.capture.spool mlcore.capture.store "
+    "mlcore.capture.collect mlcore.capture.windows mlcore.diagnosis mlcore.drift mlcore.performance mlcore.scoring "
+    "mlcore.report.evaluation mlcore.report.trials mlcore.report.card mlcore.report.markdown "
+    "mlcore.report.distributions mlcore.report.window bentos.packaging"
+)
+_IDLE_SECONDS: Final = 2.0
 #: Variable in which this process, when it imports everything anew, leaves itself what it must go on with.
 _KEPT: Final = "MLOPS_FORKSERVER_KEPT"
 #: Variables of one run or of a shell, which may differ.
@@ -69,12 +84,15 @@ class ForkServer:
         What `code_state` was before anything was imported.
     asking : dict of int to socket
         The forks that there are, and who asked for each; None where that is gone.
+    later : list of str
+        Modules to import once somebody has asked and nobody does.
     """
 
     listener: socket.socket
     settings: Mapping[str, tuple[str | None, ...]]
     code: object
     asking: dict[int, socket.socket | None] = field(default_factory=dict)
+    later: list[str] = field(default_factory=list)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
 
     def serve(self) -> Request:
@@ -91,7 +109,10 @@ class ForkServer:
                 self._selector.register(asking, selectors.EVENT_READ, fork)
         self._tell_ends()
         while True:
-            for key, _ in self._selector.select():
+            happened = self._selector.select(_IDLE_SECONDS if self.asking and self.later else None)
+            if not happened:
+                self._import_next()
+            for key, _ in happened:
                 if key.fileobj is woken:
                     woken.recv(4096)
                     self._tell_ends()
@@ -137,9 +158,19 @@ class ForkServer:
             self._renew()
         return None
 
+    def _import_next(self) -> None:
+        """Import one more module; where that starts a thread, begin anew without any of them."""
+        _import(module := self.later.pop(0))
+        gc.freeze()
+        if _threads() > 1:
+            _log(f"{module} has started a thread: everything is imported anew, without what the stages need")
+            self._renew(light=True)
+
     def _why_not(self, request: Request) -> str:
         if request.program not in PROGRAMS:
             return "there is no such program"
+        if _threads() > 1:
+            return "something that was imported has started a thread"
         if code_state() != self.code:
             return _STALE
         found = lasting(request.environment)
@@ -178,9 +209,9 @@ class ForkServer:
                     asking.sendall(NUMBER.pack(status))
                 asking.close()
 
-    def _renew(self) -> NoReturn:
+    def _renew(self, *, light: bool = False) -> NoReturn:
         """Become a new process with the same number, forks and connections, which imports the code as it is now."""
-        kept: dict[str, Any] = {"listener": self.listener.fileno(), "forks": {}}
+        kept: dict[str, Any] = {"listener": self.listener.fileno(), "forks": {}, "light": light}
         for fork, asking in self.asking.items():
             kept["forks"][fork] = None if asking is None else asking.fileno()
         for file in (kept["listener"], *kept["forks"].values()):
@@ -274,35 +305,35 @@ def _log(sentence: str) -> None:
     print(sentence, flush=True)  # noqa: T201 (the log of this process)
 
 
-def _start() -> tuple[socket.socket, dict[int, socket.socket | None]]:
-    """Return where to listen, and the forks that this process made before it imported everything anew."""
+def _import(module: str) -> None:
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # noqa: BLE001 (whatever is wrong with a module, the run that needs it shall say)
+        _log(f"{module} cannot be imported: {type(error).__name__}: {error}")
+
+
+def _start() -> tuple[socket.socket, dict[int, socket.socket | None], bool]:
+    """Return where to listen, the forks made before everything was imported anew, and whether that is all to import."""
     kept = os.environ.pop(_KEPT, "")
     if not kept:
-        return _listen(Path(os.environ[SOCKET])), {}
+        return _listen(Path(os.environ[SOCKET])), {}, False
     found = json.loads(kept)
     forks = {int(fork): None if file is None else socket.socket(fileno=file) for fork, file in found["forks"].items()}
     for made in (listener := socket.socket(fileno=found["listener"]), *forks.values()):
         if made is not None:
             made.set_inheritable(False)
-    return listener, forks
+    return listener, forks, found["light"]
 
 
-def main(needed: Sequence[str]) -> None:
-    """Import `needed`, then fork."""
+def main(needed: Sequence[str], later: Sequence[str] = ()) -> None:
+    """Import `needed`, then fork, and import what is needed `later` meanwhile."""
     code = code_state()
-    listener, forks = _start()
+    listener, forks, light = _start()
     for module in needed:
-        try:
-            importlib.import_module(module)
-        except Exception as error:  # noqa: BLE001 (whatever is wrong with a module, the run that needs it shall say)
-            _log(f"{module} cannot be imported: {type(error).__name__}: {error}")
-    if _threads() > 1:
-        _log("something that was imported has started a thread: nobody is forked, every run starts by itself")
-        listener.close()
-        signal.pause()
+        _import(module)
     gc.collect()
     gc.freeze()  # pages that nobody writes to stay shared
-    request = ForkServer(listener, accepted_settings(), code, forks).serve()
+    request = ForkServer(listener, accepted_settings(), code, forks, [] if light else [*later]).serve()
     _become(request)
     module = PROGRAMS[request.program]
     sys.modules.pop(module, None)  # it is run, as __main__
@@ -310,4 +341,4 @@ def main(needed: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main([*NEEDED.split(), *flow_modules()])
+    main([*NEEDED.split(), *flow_modules()], STAGES.split())

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
 from flows._cli.alerts import apply_alerts, blocks_of
 from flows._server import Server
-from flows.settings import Settings, settings
+from flows.settings import settings
 from mlcore.errors import MLOpsError, ServerError
 from mlcore.usecase import list_usecases, load_usecase
 
@@ -49,36 +50,57 @@ def apply() -> list[str]:
     return apply_alerts(server, usecases, blocks_of(here.notify))[1]
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a server shall have.
+
+    Parameters
+    ----------
+    digest : str
+        Changes with anything that deployments, triggers and alerts are made of.
+    entrypoints, triggers : frozenset of str
+        The deployments of prefect.yaml by their code, and the names of their triggers.
+    """
+
+    digest: str
+    entrypoints: frozenset[str]
+    triggers: frozenset[str]
+
+    @classmethod
+    def of(cls, usecases: Path, notify: str) -> Asked:
+        """Return what this code asks for with these use cases, and these notification blocks."""
+        import yaml
+
+        code = [PROJECT / "prefect.yaml", *sorted((PROJECT / "flows").rglob("*.py"))]
+        rules = [usecases / name / "usecase.yaml" for name in list_usecases(usecases)]
+        found = [text.encode() for text in (version("prefect"), notify, str(usecases), str(PROJECT))]
+        found += [path.read_bytes() for path in (*code, *rules)]
+        declared = yaml.safe_load(code[0].read_text(encoding="utf-8"))["deployments"]
+        return cls(
+            hashlib.sha256(b"\0".join(found)).hexdigest(),
+            frozenset(item["entrypoint"] for item in declared),
+            frozenset(trigger["name"] for item in declared for trigger in item.get("triggers", ())),
+        )
+
+    def is_on(self, server: Server) -> bool:
+        """Whether the server has it: it was applied, and nobody has removed a deployment or a trigger since."""
+        return (
+            server.variable(_APPLIED) == self.digest
+            and self.entrypoints <= {item["entrypoint"] for item in server.deployments()}
+            and self.triggers <= {item["name"] for item in server.automations()}
+        )
+
+
 def apply_changed() -> list[str]:
     """Apply, unless the server has what this code, these use cases and settings ask for; return what is missing."""
     here = settings()
-    server, wanted = Server.of(here), _digest(here)
-    if server.variable(_APPLIED) == wanted and _is_whole(server):
+    server, asked = Server.of(here), Asked.of(here.usecases, here.notify)
+    if asked.is_on(server):
         return []
     missing = apply()
     if not missing:  # a block that is made later is looked for again
-        server.put_variable(_APPLIED, wanted)
+        server.put_variable(_APPLIED, asked.digest)
     return missing
-
-
-def _digest(here: Settings) -> str:
-    """Return what changes with anything that deployments, triggers and alerts are made of."""
-    code = [PROJECT / "prefect.yaml", *sorted((PROJECT / "flows").rglob("*.py"))]
-    rules = [here.usecases / name / "usecase.yaml" for name in list_usecases(here.usecases)]
-    found = [version("prefect"), here.notify, str(here.usecases), str(PROJECT)]
-    found += [path.read_text(encoding="utf-8") for path in (*code, *rules)]
-    return hashlib.sha256("\0".join(found).encode()).hexdigest()
-
-
-def _is_whole(server: Server) -> bool:
-    """Whether nobody has removed a deployment or a trigger since it was applied."""
-    import yaml
-
-    declared = yaml.safe_load((PROJECT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
-    entrypoints = {item["entrypoint"] for item in server.deployments()}
-    names = {item["name"] for item in server.automations()}
-    triggers = {trigger["name"] for item in declared for trigger in item.get("triggers", ())}
-    return entrypoints >= {item["entrypoint"] for item in declared} and names >= triggers
 
 
 if __name__ == "__main__":

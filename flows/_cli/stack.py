@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from flows._cli.apply import PROJECT
+from flows._cli.apply import PROJECT, Asked
 from flows._cli.parts import Part, end_of
 from flows._cli.processes import port_is_free, stop_leftovers
 from flows._launch import SOCKET
@@ -108,6 +108,8 @@ class Stack:
             "DO_NOT_TRACK": "1",
             # two cores: the pools of BLAS and OpenMP in several processes at once only fight
             "OMP_NUM_THREADS": "1",
+            # Arrow's other allocator would start a thread as it is loaded, and who has threads is not forked
+            "JE_ARROW_MALLOC_CONF": "background_thread:false",
             **({"PREFECT_API_AUTH_STRING": self._auth} if self._auth else {}),
             **self.environment,
         }
@@ -175,9 +177,11 @@ class Stack:
         self._spawn("forkserver", "-m", "flows._forkserver")
         state = self.home.resolve() / "host"
         self._spawn("host", "-m", "bentos.host", "--port", str(self.host_port), "--state-dir", str(state))
+        asked = Asked.of(self.usecases.resolve(), {**os.environ, **self.environment}.get("MLOPS_NOTIFY", ""))
         self._wait_for("server", self.server.healthy)
-        self.progress("applying prefect.yaml and the automations")
-        self._run("-m", "flows._cli.apply", "changed")
+        if not asked.is_on(self.server):
+            self.progress("applying prefect.yaml and the automations")
+            self._run("-m", "flows._cli.apply", "changed")
         self.progress("starting the worker")
         self._spawn("worker", "-m", "flows._launch", "worker")
 
@@ -200,7 +204,7 @@ class Stack:
                     got=part.last_words,
                     remedy="The log says why.",
                 )
-            time.sleep(0.2)
+            time.sleep(0.05)
 
     def _run(self, *arguments: str) -> None:
         log = self._log("apply")

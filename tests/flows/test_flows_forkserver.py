@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 from flows import _forkserver, _launch
+from flows._cli.stack import Stack
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,7 +26,8 @@ from pathlib import Path
 from flows import _forkserver
 _forkserver.PROGRAMS["nap"] = "nap"
 _forkserver.code_state = Path("code").read_text
-_forkserver.main([*Path("modules").read_text().split()])
+_forkserver._IDLE_SECONDS = 0.05
+_forkserver.main(*(line.split() for line in Path("modules").read_text().splitlines()))
 """
 LAUNCHER = "from flows import _launch; _launch.PROGRAMS['nap'] = 'nap'; _launch.main('nap')"
 NAP = """
@@ -32,7 +35,7 @@ import os, signal, sys, time
 def stop(*_):
     raise SystemExit(7)
 signal.signal(signal.SIGTERM, stop)
-kind = "fork" if "wave" in sys.modules else "alone"
+kind = ("forked" if "calm" in sys.modules else "fork") if "wave" in sys.modules else "alone"
 print(kind, os.getpid(), os.environ.get("PREFECT__FLOW_RUN_ID"), os.getcwd(), flush=True)
 time.sleep(float(os.environ.get("PREFECT__NAP", "0")))
 raise SystemExit(int(os.environ.get("PREFECT__CODE", "0")))
@@ -42,12 +45,13 @@ raise SystemExit(int(os.environ.get("PREFECT__CODE", "0")))
 class Site:
     """A fork server in a folder of its own, whose path no socket's address would hold."""
 
-    def __init__(self, folder: Path, modules: str = "wave wrong") -> None:
+    def __init__(self, folder: Path, modules: str = "wave wrong\n") -> None:
         self.folder = folder / ("a" * 120)
         self.folder.mkdir()
         for name, text in {"server.py": SERVER, "nap.py": NAP, "code": "1", "modules": modules}.items():
             (self.folder / name).write_text(text)
         (self.folder / "wrong.py").write_text("1 / 0")
+        (self.folder / "calm.py").write_text("")
         (self.folder / "busy.py").write_text(
             "import threading; threading.Thread(target=threading.Event().wait).start()"
         )
@@ -159,24 +163,89 @@ def test_changed_code_is_imported_anew_and_no_fork_is_lost(site):
 
 def test_nobody_is_forked_from_a_process_with_threads(tmp_path):
     """A fork has none of them, and what they held is held for ever: runs start by themselves, as without the server."""
-    site = Site(tmp_path, modules="wave busy")
+    site = Site(tmp_path, modules="wave busy\n")
     assert said(site.launch())[0] == "alone"
     assert "has started a thread" in (site.folder / "log").read_text()
     site.close()
 
 
+def test_what_stages_need_follows_while_nobody_asks(tmp_path):
+    """Who asks first is not kept waiting for it; forks that come later have it."""
+    site = Site(tmp_path, modules="wave\nwrong calm")
+    first = site.launch(PREFECT__NAP="60")
+    assert said(first)[0] == "fork"
+    until(lambda: said(site.launch())[0] == "forked")
+    assert first.poll() is None
+    assert "wrong cannot be imported" in (site.folder / "log").read_text()
+    site.close()
+
+
+def test_where_that_starts_a_thread_forks_go_on_without_it(tmp_path):
+    """The process imports everything anew, less what the stages need; no fork is lost."""
+    site = Site(tmp_path, modules="wave\nbusy calm")
+    first = site.launch(PREFECT__NAP="60")
+    assert said(first)[0] == "fork"
+    until(lambda: "busy has started a thread" in (site.folder / "log").read_text())
+    time.sleep(0.5)
+    assert said(site.launch())[0] == "fork"
+    assert (site.server.poll(), first.poll()) == (None, None)
+    site.close()
+
+
+def _python(code: str, folder: Path) -> str:
+    """Run `code` with the variables of an installation; return what it prints."""
+    environment = {**os.environ, **Stack(folder).variables, _launch.SOCKET: str(folder / "socket")}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, env=environment).stdout
+
+
 def test_what_is_imported_starts_no_thread(tmp_path):
-    """All that a run needs is imported, none of it fails, and the process still has one thread."""
-    code = (
-        "from flows import _forkserver as f\n"
-        "f.ForkServer.serve = lambda self: (print('ready', f._threads()), __import__('os')._exit(0))\n"
-        "f.main(f.NEEDED.split() + f.flow_modules())"
-    )
-    environment = {**os.environ, _launch.SOCKET: str(tmp_path / "socket")}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT, env=environment
-    )
-    assert done.stdout == "ready 1\n", done
+    """All that a run and the stages need is imported, none of it fails, and the process still has one thread."""
+    code = """
+import os, sys
+from flows import _forkserver as f
+def serve(self):
+    while self.later:
+        self._import_next()
+    print("ready", f._threads(), *sys.modules)
+    sys.stdout.flush()
+    os._exit(0)
+f.ForkServer.serve = serve
+f.main(f.NEEDED.split() + f.flow_modules(), f.STAGES.split())
+"""
+    ready, threads, *modules = _python(code, tmp_path).split()
+    assert (ready, threads) == ("ready", "1")
+    wanted = {
+        name
+        for path in (ROOT / "flows").glob("*.py")
+        for name in re.findall(r"^ +(?:from|import) ((?:mlcore|bentos)[\w.]*)", path.read_text(), re.MULTILINE)
+    }
+    assert "mlcore.drift" in wanted
+    assert wanted - {*modules} == {"mlcore.backtest", "mlcore.report.backtest"}  # by hand, and for minutes
+    assert "deltalake" not in modules
+
+
+def test_a_fork_computes_as_a_process_of_its_own_does(tmp_path):
+    """As many threads of BLAS and OpenMP, and the same digits, whoever has imported them."""
+    code = """
+import hashlib, os, sys
+def compute():
+    import numpy as np, threadpoolctl
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    rows = np.random.default_rng(0).normal(size=(2000, 8))
+    answers = HistGradientBoostingRegressor(random_state=0).fit(rows, rows @ np.arange(8)).predict(rows)
+    solved = np.linalg.lstsq(rows, answers, rcond=None)[0]
+    pools = sorted((pool["internal_api"], pool["num_threads"]) for pool in threadpoolctl.threadpool_info())
+    print(pools, hashlib.sha256(answers.tobytes() + solved.tobytes()).hexdigest(), flush=True)
+if sys.argv[1:] == ["fork"]:
+    import scipy.stats, sklearn.ensemble
+    if os.fork():
+        sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+compute()
+"""
+    alone, forked = (_python(code.replace("sys.argv[1:]", str(found)), tmp_path) for found in ([], ["fork"]))
+    assert alone == forked
+    assert "('openmp', 1)" in alone
 
 
 def test_every_source_file_and_package_counts(tmp_path, monkeypatch):
