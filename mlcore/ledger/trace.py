@@ -25,6 +25,7 @@ from mlcore.ledger.records import (
     ModelVersion,
     OutboxEntry,
     QualityRecord,
+    QuarantinedBatch,
     Wakeup,
     Window,
 )
@@ -49,8 +50,8 @@ def trace(
     view : View
     identifier : str
         The id of a prediction (as ``/predict`` returned it), ``<use case>/model/<version>``,
-        ``<use case>/dataset/<version>``, the digest of one of them, a window's or an approval's id, or the id of a
-        flow run, event, evaluation or decision.
+        ``<use case>/dataset/<version>``, the digest of one of them, a window's, an approval's or a quarantined batch's
+        id, or the id of a flow run, event, evaluation or decision.
     find_prediction : callable
         Looks a captured row up.
     count_predictions : callable, optional
@@ -144,6 +145,8 @@ class _Chain:
         view = self.view
         if window := view.get(Window, id=identifier):
             self._window(window)
+        if batch := view.get(QuarantinedBatch, id=identifier):
+            self._batch(batch)
         if approval := view.get(Approval, id=identifier):
             self._model(approval.usecase, approval.model_version)
         if evaluation := view.get(Evaluation, id=identifier):
@@ -181,6 +184,8 @@ class _Chain:
             if numbered:
                 self._numbered(numbered)
             source = self.places.get((numbered["kind"], entry.subject)) if numbered else None
+            if batch := self.view.get(QuarantinedBatch, id=str(entry.facts.get("batch", ""))):
+                source = self._batch(batch)
             sentence = f"{entry.action} of {entry.subject}, audit entry {entry.sequence}"
             self._add("audit", str(entry.sequence), entry.at, sentence, source, **dict(entry.facts))
 
@@ -201,6 +206,8 @@ class _Chain:
             about = self._window(window)
         elif decision := self.view.get(DecisionRecord, id=str(named.get("decision_id", ""))):
             about = self._decision(decision)
+        elif batch := self.view.get(QuarantinedBatch, id=str(named.get("batch_id", ""))):
+            about = self._batch(batch)
         elif isinstance(named.get("model_version"), int):
             about = self._model(sent.usecase, named["model_version"])
         elif isinstance(named.get("dataset_version"), int):
@@ -221,11 +228,7 @@ class _Chain:
                 [window for window in windows if window], kind="window", at=lambda item: item.closed_at
             )
             sources += [self._seen(window) for window in shown]
-            check = self.view.get(QualityRecord, id=dataset.quality_id)
-            if check is not None:
-                outcome = "passed" if check.passed else "failed"
-                sentence = f"{len(check.report['checks'])} checks on {check.rows:,} rows: {outcome}"
-                sources.append(self._add("quality", check.id, check.created_at, sentence, subject=check.subject))
+            sources.append(self._checked(dataset.quality_id))
             sentence = f"dataset version {dataset.version}: {dataset.rows:,} rows of {dataset.source}"
             facts = {"digest": dataset.digest, "windows": list(dataset.windows)}
             self._add("dataset", key, dataset.published_at, sentence, *sources, **facts)
@@ -239,6 +242,20 @@ class _Chain:
             for item in self._newest(grown, place, kind="dataset", at=lambda item: item.published_at):
                 self._dataset(usecase, item.version, forward=True)
         return place
+
+    def _checked(self, quality_id: str | None) -> int | None:
+        check = self.view.get(QualityRecord, id=quality_id) if quality_id else None
+        if check is None:
+            return None
+        outcome = "passed" if check.passed else "failed"
+        sentence = f"{len(check.report['checks'])} checks on {check.rows:,} rows: {outcome}"
+        return self._add("quality", check.id, check.created_at, sentence, subject=check.subject)
+
+    def _batch(self, batch: QuarantinedBatch) -> int:
+        """Add a batch that was not published, with the checks that it failed where it could be read at all."""
+        sentence = f"{batch.source} was kept out: {'; '.join(batch.reasons)}"
+        check = self._checked(batch.quality_id)
+        return self._add("quarantine", batch.id, batch.created_at, sentence, check, path=batch.path)
 
     def _model(self, usecase: str, version: int, *, served: bool = True) -> int | None:
         """Add a model version with what is behind it and its release; where `served`, with its answers too."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: The stages from left to right, and the kinds of step in each.
 _STAGES: Final[Mapping[str, tuple[str, ...]]] = {
-    "data": ("quality", "dataset"),
+    "data": ("quality", "dataset", "quarantine"),
     "cause": ("window", "diagnosis", "decision", "event"),
     "model": ("model", "audit"),
     "judged": ("evaluation",),

@@ -11,6 +11,7 @@ import pytest
 from mlcore import registry
 from mlcore.capture.store import Answered, Prediction
 from mlcore.errors import LedgerError
+from mlcore.events import Event
 from mlcore.ledger.graph import Trace, children, lines
 from mlcore.ledger.records import (
     Approval,
@@ -23,6 +24,7 @@ from mlcore.ledger.records import (
     Evaluation,
     OutboxEntry,
     QualityRecord,
+    QuarantinedBatch,
     Wakeup,
     Window,
 )
@@ -168,6 +170,30 @@ def test_an_event_in_the_outbox_leads_to_what_it_announced(story):
     with story.read() as view:
         sent = view.first(OutboxEntry, event="ml.model.promoted")
     assert _ids(_trace(story, sent.id)) >= {sent.id, "b/model/1", "b/dataset/1"}
+
+
+def test_a_batch_that_was_kept_out_is_traced_like_a_dataset(ledger):
+    """By its own id, its event, and the run that kept it: with the checks it failed, or without where none was made."""
+    with ledger.transaction() as tx:
+        tx.add(QualityRecord("q", "b", "a.csv", False, 9, {"checks": [1, 2]}, START))
+        for batch, quality in (("checked", "q"), ("unread", None)):
+            tx.add(
+                QuarantinedBatch(batch, "b", f"{batch}.csv", "/kept", ("calls: 3 are negative", "x"), quality, START)
+            )
+            tx.audit(usecase="b", actor="flow-run:r", action="dataset.rejected", subject="a", at=START, batch=batch)
+            tx.announce(Event("ml.dataset.rejected", "b", key=batch, occurred=START, payload={"batch_id": batch}))
+    found = _trace(ledger, "checked")
+    assert [(step.kind, step.sentence) for step in found.steps] == [
+        ("quality", "2 checks on 9 rows: failed"),
+        ("quarantine", "checked.csv was kept out: calls: 3 are negative; x"),
+    ]
+    assert [(link.source, link.target) for link in found.links] == [(0, 1)]
+    assert _ids(_trace(ledger, "unread")) == {"unread"}
+    assert _ids(_trace(ledger, "r")) == {"1", "2", "checked", "unread", "q"}
+    with ledger.read() as view:
+        sent = view.first(OutboxEntry, event="ml.dataset.rejected")
+    assert _ids(_trace(ledger, sent.id)) == {"checked", "q", sent.id}
+    assert "kept out" in lineage_page(found)
 
 
 @pytest.mark.parametrize(
