@@ -45,8 +45,8 @@ class Stranger:
 
 def ignore_unknown(usecase: str, event_id: str) -> str | None:
     """Give the event that woke a run for a use case that is not there its row; return what to say, None where it is."""
-    here = settings()
-    if usecase in list_usecases(here.usecases):
+    unknown = unknown_to(here := settings(), usecase)
+    if unknown is None:
         return None
     stranger = Stranger.at(here)
     try:
@@ -56,6 +56,13 @@ def ignore_unknown(usecase: str, event_id: str) -> str | None:
     if found is not None:
         with stranger.ledger.transaction() as tx:
             tx.add_once(_row(stranger, found, usecase))
+    return unknown
+
+
+def unknown_to(here: Settings, usecase: str) -> str | None:
+    """Return what to say of an event for a use case that is not there, None where it is."""
+    if usecase in list_usecases(here.usecases):
+        return None
     return f"There is no use case {_inbox.text(usecase, 200)}; the event is ignored."
 
 

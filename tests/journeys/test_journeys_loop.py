@@ -338,9 +338,10 @@ def test_9_a_storm_across_a_redeploy_a_restart_and_dead_parts(here):
         Event(events.DRIFT_DETECTED, "churn", str(uuid.uuid4()), datetime.now(UTC), {"window_id": item}).to_wire()
         for item in chosen
     ]
+    names = [f"nobody-{number}" for number in range(10)]
     strangers = [
-        Event(events.DRIFT_DETECTED, "chrn", str(uuid.uuid4()), datetime.now(UTC), {"window_id": window}).to_wire()
-        for _ in range(10)
+        Event(events.DRIFT_DETECTED, name, str(uuid.uuid4()), datetime.now(UTC), {"window_id": window}).to_wire()
+        for name in names
     ]
     posted = [*bodies, *strangers] * 2
     random.Random(0).shuffle(posted)
@@ -380,6 +381,8 @@ def test_9_a_storm_across_a_redeploy_a_restart_and_dead_parts(here):
     reasons = Counter(row.reason.split(":")[0] for row in rows if row.outcome == "ignored")
     assert reasons == {"same cause": 959, "not justified by the ledger": 30}
     assert why == {"unknown use case"}
+    woken = here.stack.server.find_flow_runs(flow_runs={"deployment_id": {"is_null_": False}})
+    assert {run["run_count"] for run in woken if run["parameters"].get("usecase") in names} <= {0}  # no process each
     assert len(decisions) == len(retrainings) == 1
     assert versions == [done.model_version]
     audit.verify(here.ledger)
