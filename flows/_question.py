@@ -9,7 +9,7 @@ from flows._approval import answers
 from mlcore import approval as rules
 from mlcore import registry
 from mlcore.errors import ApprovalError
-from mlcore.ledger.records import Approval, DecisionRecord, Evaluation, ModelVersion
+from mlcore.ledger.records import Approval, DatasetVersion, DecisionRecord, Evaluation, ModelVersion
 
 if TYPE_CHECKING:
     from flows._context import Context
@@ -26,6 +26,7 @@ def question(context: Context, approval: Approval) -> str:
     with context.ledger.read() as view:
         model = view.get(ModelVersion, usecase=context.name, version=approval.model_version)
         evaluation = view.get(Evaluation, id=approval.evaluation_id)
+        dataset = view.get(DatasetVersion, usecase=context.name, version=approval.dataset_version)
         given = answers(view, approval.id)
         decision = (
             view.first(DecisionRecord, usecase=context.name, cause_key=model.cause_key) if model is not None else None
@@ -51,7 +52,8 @@ def question(context: Context, approval: Approval) -> str:
         "",
         f"- **why it was trained**: {decision.sentence if decision else model.cause}",
         *([f"- **who started it**: {starter}"] if starter else []),
-        f"- **algorithm**: {model.algorithm}, dataset version {approval.dataset_version}",
+        f"- **algorithm**: {model.algorithm}, dataset version {approval.dataset_version}{_rows(dataset)}",
+        *_compared(evaluation),
         *_guards(guards),
         *([f"- **change of the champion's answers**: {change:.1%}"] if change is not None else []),
         *_slices(report),
@@ -66,6 +68,26 @@ def question(context: Context, approval: Approval) -> str:
         said = f", {', '.join(agreed)} did" if agreed else ""
         lines.append(f"- **how many must agree**: {policy.quorum}{said}; one no rejects")
     return "\n".join(lines)
+
+
+def _rows(dataset: DatasetVersion | None) -> str:
+    if dataset is None:
+        return ""
+    since, until = dataset.time_from, dataset.time_to
+    return f": {dataset.rows:,} rows" + (f" of {since:%Y-%m-%d} to {until:%Y-%m-%d}" if since and until else "")
+
+
+def _compared(evaluation: Evaluation) -> list[str]:
+    """Return which model this one would replace, and on how many rows both were looked at."""
+    rows, champion = evaluation.report.get("rows"), evaluation.champion_version
+    if rows is None:
+        return []
+    opponent = (
+        "the dummy baseline, since there is no champion yet"
+        if champion is None
+        else f"version {champion}, the champion"
+    )
+    return [f"- **compared with**: {opponent}, on the same {rows:,} held-out rows"]
 
 
 def _guards(guards: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -26,6 +26,7 @@ from mlcore.ledger.records import (
     Approval,
     ApprovalAnswer,
     AuditEntry,
+    DatasetVersion,
     Evaluation,
     ModelVersion,
     OutboxEntry,
@@ -182,6 +183,25 @@ def test_the_question_shows_what_an_answer_rests_on(context):
     assert f"{context.settings.ui_url}/runs/flow-run/run)" in shown
     assert str(context.settings.artifacts_root / "evaluations") in shown
     assert "`sha256:1`" in shown
+    assert "compared with" not in shown  # nothing was
+
+
+def test_the_question_says_what_would_be_replaced_and_on_which_data(context):
+    """The first model stands against the dummy, later ones against the champion, by its number."""
+    dataset = DatasetVersion(
+        "churn", 7, "d", "u", 1, 4200, "manual", "a.csv", (), (), START - timedelta(days=9), START, "q", {}, START
+    )
+    with context.ledger.transaction() as tx:
+        tx.add(dataset)
+    first = question(context, _get(context, _evaluated(context, 1, rows=840)))
+    assert "dataset version 7: 4,200 rows of 2026-11-14 to 2026-11-23" in first
+    assert (
+        "**compared with**: the dummy baseline, since there is no champion yet, on the same 840 held-out rows" in first
+    )
+    with context.ledger.transaction() as tx:
+        registry.promote(tx, "churn", 1, expected_generation=0, actor="me", reason="", now=START)
+    second = question(context, _get(context, _evaluated(context, 2, rows=840)))
+    assert "**compared with**: version 1, the champion, on the same 840 held-out rows" in second
 
 
 def test_wrong_answers_are_refused_on_record_and_ask_again(context):
