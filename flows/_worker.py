@@ -27,7 +27,7 @@ from flows._strays import unknown_to
 from flows.settings import settings
 from mlcore.errors import ServerError
 
-_AGAIN_SECONDS: Final = 1.0
+_AGAIN_SECONDS: Final = 0.5
 
 
 class Configuration(ProcessJobConfiguration):
@@ -86,7 +86,7 @@ def watch(server: Server, worker: str, living: set[str]) -> None:
 def main() -> None:
     """Work until this process is told to stop."""
     here = settings()
-    server, name = Server.of(here), worker_name(here.root)
+    server, name = Server(here.api_url, here.api_auth, attempts=1), worker_name(here.root)  # looked for until it is there
     living = look_back(server, name)
     threading.Thread(target=watch, args=(server, name, living), name="watch", daemon=True).start()
     # no limit: with one, prefect 3.8.8's worker ends when a suspended run is resumed before its process has gone
