@@ -15,6 +15,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -25,6 +26,8 @@ PROGRAMS: Final = {"prefect.engine": "prefect.engine", "worker": "flows._worker"
 NUMBER: Final = struct.Struct("!I")
 YES, NO, GO = b"yes\n", b"no.\n", b"go!\n"
 _PATIENCE_SECONDS: Final = 20.0  # it may be importing yet
+_ABSENT_SECONDS: Final = 1.0  # it may have been killed and be started again
+_AGAIN_SECONDS: Final = 0.05
 _FORWARDED: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -44,18 +47,26 @@ def at(path: Path) -> tuple[str, str]:
 def _connect(path: str) -> socket.socket | None:
     if not path:
         return None
-    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    server.settimeout(_PATIENCE_SECONDS)
     here, (folder, name) = Path.cwd(), at(Path(path))
+    until = time.monotonic() + _ABSENT_SECONDS
     try:
         os.chdir(folder)
-        server.connect(name)
+        while True:
+            server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            server.settimeout(_PATIENCE_SECONDS)
+            try:
+                server.connect(name)
+            except OSError:
+                server.close()
+                if time.monotonic() > until:
+                    return None
+                time.sleep(_AGAIN_SECONDS)
+            else:
+                return server
     except OSError:
-        server.close()
-        return None
+        return None  # no such folder
     finally:
         os.chdir(here)
-    return server
 
 
 def _begun(server: socket.socket, program: str) -> bool:

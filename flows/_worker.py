@@ -86,7 +86,7 @@ def watch(server: Server, worker: str, living: set[str]) -> None:
 def main() -> None:
     """Work until this process is told to stop."""
     here = settings()
-    server, name = Server(here.api_url, here.api_auth, attempts=1), worker_name(here.root)  # looked for until it is there
+    server, name = Server(here.api_url, here.api_auth, attempts=1), worker_name(here.root)
     living = look_back(server, name)
     threading.Thread(target=watch, args=(server, name, living), name="watch", daemon=True).start()
     # no limit: with one, prefect 3.8.8's worker ends when a suspended run is resumed before its process has gone

@@ -11,7 +11,7 @@ import pytest
 from tests.faults.conftest import Nursery
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(900)]
-RETRAIN, PACKAGE = "flows/retrain.py:retrain", "flows/package.py:package"
+PUBLISH, RETRAIN, PACKAGE = "flows/publish.py:publish", "flows/retrain.py:retrain", "flows/package.py:package"
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +20,8 @@ def states(disk_nursery: Nursery) -> dict[str, Path]:
     homes = {"empty": disk_nursery.folder / "disk-empty"}
     homes["empty"].mkdir()
     before = "empty"
+    homes["announced"] = disk_nursery.copy(homes["empty"], "disk-announced")
+    disk_nursery.do("announce", homes["announced"])
     for state, step in (("published", "publish"), ("asked", "wake"), ("granted", "answer"), ("champion", "promote")):
         homes[state] = disk_nursery.copy(homes[before], f"disk-{state}")
         disk_nursery.do(step, homes[state])
@@ -32,6 +34,7 @@ def states(disk_nursery: Nursery) -> dict[str, Path]:
 @pytest.mark.parametrize(
     ("state", "step", "number", "most"),
     [
+        ("announced", "wake", errno.ENOSPC, 15),
         ("granted", "promote", errno.EIO, 99),
         ("granted", "promote", errno.ENOSPC, 99),
         ("asked", "answer", errno.ENOSPC, 99),
@@ -39,28 +42,31 @@ def states(disk_nursery: Nursery) -> dict[str, Path]:
     ],
 )
 def test_at_every_write(disk_nursery, states, state, step, number, most):
-    """Each write in turn is the first that fails: an error that a person can read, and the same call succeeds later."""
-    arguments = {"flush": True} if step == "maintain" else {}
-    asleep = {"asleep": [RETRAIN, PACKAGE], **arguments}
+    """Each write in turn is the first that fails: an error that a person can read, and the same call succeeds later.
+
+    After `most`, of a step with very many, only some, fewer and fewer, to the end.
+    """
+    arguments = {"maintain": {"flush": True}, "wake": {"only": PUBLISH}}.get(step, {})
+    asleep = {"asleep": [RETRAIN, PACKAGE], "flush": step == "maintain"}
     done = disk_nursery.copy(states[state], f"{step}-{number}-new")
     disk_nursery.do(step, done, arguments=arguments)
     new = disk_nursery.do("settle", done, arguments=asleep)
-    tried = 0
-    while tried < most:
-        home = disk_nursery.copy(states[state], f"{step}-{number}-{tried + 1}")
-        told = disk_nursery(step, home, arguments=arguments, write=tried + 1, errno=number)
+    write, tried = 1, 0
+    while True:
+        home = disk_nursery.copy(states[state], f"{step}-{number}-{write}")
+        told = disk_nursery(step, home, arguments=arguments, write=write, errno=number)
         assert told["code"] == 0, told
         if not told["broke"]:
             break
-        tried += 1
+        write, tried = write + (1 if write < most else write // 4), tried + 1
         if told.get("error"):
-            assert told["error"][0] == "mlcore.errors", (tried, told)
+            assert told["error"][0] == "mlcore.errors", (write, told)
             again = disk_nursery(step, home, arguments=arguments)
-            assert again.get("error") is None or step == "answer", (tried, again)
-        assert disk_nursery.do("settle", home, arguments=asleep) == new, (tried, told)
+            assert again.get("error") is None or step == "answer", (write, again)
+        assert disk_nursery.do("settle", home, arguments=asleep) == new, (write, told)
         shutil.rmtree(home)
     assert tried > 5
-    print(f"{step}: {tried} writes")  # noqa: T201
+    print(f"{step}: {tried} of {write} writes")  # noqa: T201
 
 
 def test_while_a_model_is_made(disk_nursery, states):

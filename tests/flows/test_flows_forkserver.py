@@ -29,7 +29,13 @@ _forkserver.code_state = Path("code").read_text
 _forkserver._IDLE_SECONDS = 0.05
 _forkserver.main(*(line.split() for line in Path("modules").read_text().splitlines()))
 """
-LAUNCHER = "from flows import _launch; _launch.PROGRAMS['nap'] = 'nap'; _launch.main('nap')"
+LAUNCHER = """
+import os
+from flows import _launch
+_launch.PROGRAMS["nap"] = "nap"
+_launch._ABSENT_SECONDS = float(os.environ.get("PREFECT__ABSENT", "0"))
+_launch.main("nap")
+"""
 NAP = """
 import os, signal, sys, time
 def stop(*_):
@@ -59,10 +65,14 @@ class Site:
         paths = f"{ROOT}{os.pathsep}{self.folder}"
         self.environment = {**os.environ, _launch.SOCKET: str(self.socket), "PYTHONPATH": paths}
         self.log = (self.folder / "log").open("ab")
+        self.start()
+        until(self.socket.exists)
+
+    def start(self) -> None:
+        """Start the server."""
         self.server = subprocess.Popen(
             [sys.executable, "server.py"], cwd=self.folder, env=self.environment, stdout=self.log, stderr=self.log
         )
-        until(self.socket.exists)
 
     def launch(self, **variables: str) -> subprocess.Popen[str]:
         """Start a launcher."""
@@ -138,6 +148,15 @@ def test_nobody_outlives_who_it_belongs_to(site):
     alone = site.launch()
     assert said(alone)[:2] == ("alone", alone.pid)
     assert alone.wait(20) == 0
+
+
+def test_a_fork_server_that_is_started_again_is_waited_for(site):
+    """Worker and fork server die together: the worker that follows is a fork, too."""
+    site.server.kill()
+    site.server.wait()
+    launcher = site.launch(PREFECT__ABSENT="20")
+    site.start()
+    assert said(launcher)[0] == "fork"
 
 
 def test_other_settings_start_by_themselves(site):

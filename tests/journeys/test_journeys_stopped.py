@@ -6,13 +6,14 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 import pytest
 
-from mlcore.ledger import audit
-from mlcore.ledger.records import DecisionRecord, Evaluation, ModelVersion, Retraining
+from mlcore.ledger import audit, leases
+from mlcore.ledger.records import DecisionRecord, Evaluation, Lease, ModelVersion, Retraining
 from mlcore.ledger.store import Ledger
 from tests.journeys.test_journeys_loop import PATIENCE, ROOT, Installation, Stack, free_port
 from tests.support import churn_rows
@@ -111,3 +112,26 @@ def test_4_everything_is_killed_and_started_again(here, tmp_path):
     since = time.time()
     here.carried_on_in_time(_taken_over(here, 4, running.flow_run_id), since, seconds_at_most=15.0)
     _done(here, 4)
+
+
+def test_5_the_fork_server_is_killed_and_a_run_is_cancelled(here, tmp_path):
+    """With the fork server die the worker and all runs, which others carry on; whom a person cancels, nobody does."""
+    running = _begin(here, tmp_path, 5)
+    os.kill(here.stack.part("forkserver").pid, signal.SIGKILL)
+    taken = _taken_over(here, 5, running.flow_run_id)
+    assert here.stack.server.flow_run(running.flow_run_id)["state"]["type"] == "CRASHED"
+    ((launcher, run_id),) = here.processes("retrain-churn")
+    assert run_id == taken
+    assert "flows._launch" in launcher.cmdline()  # it stands for a fork again
+
+    here.stack.server.end_run(taken, "CANCELLING", "a person, in the UI")
+    here.until(lambda _: here.stack.server.flow_run(taken)["state"]["type"] == "CANCELLED", seconds=30)
+    here.until(lambda view: not leases.is_held(view.get(Lease, name="retrain:churn"), datetime.now(UTC)), seconds=10)
+    here.until(lambda _: not launcher.is_running(), seconds=10)  # it ends when the fork has
+    here.stack.server.run_deployment("maintain/default", {"usecase": "churn", "at_once": True})
+    left = here.until(lambda view: view.first(Retraining, usecase="churn", cause_key="dataset:5", state="failed"))
+    assert (left.attempts, left.flow_run_id) == (2, taken)
+    assert "A person cancelled the run" in left.error
+    with here.ledger.read() as view:
+        assert view.all(ModelVersion, usecase="churn", cause_key="dataset:5") == []
+    audit.verify(here.ledger)
