@@ -59,6 +59,11 @@ class Column(Frozen):
         "month, day, hour. They need not be in the contract.",
     )
 
+    missing_as: tuple[str, ...] = Field(
+        default=(),
+        description="What files write for no value, besides empty cells, NA and null: `?`, `-999`.",
+    )
+
     @property
     def is_numeric(self) -> bool:
         """Whether values are numbers one can average."""

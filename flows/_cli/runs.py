@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from flows._cli.installation import Answer, load
 from flows._server import Server
 from flows.settings import settings
 from mlcore.errors import ServerError
 from mlcore.usecase import load_usecase
+
+if TYPE_CHECKING:
+    from mlcore.contract import DataContract
 
 _FOLLOW_SECONDS = 3600.0
 _DONE = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
@@ -44,7 +48,8 @@ def run_deployment(flow: str, **parameters: Any) -> Answer:
 
 def init(source: str, *, name: str, target: str, time: str | None, owner: str) -> Answer:
     """Write a use case from a file."""
-    from mlcore.data.infer import infer_usecase, write_usecase
+    from mlcore.data.draft import write_usecase
+    from mlcore.data.infer import infer_usecase
 
     root = settings().usecases
     path = write_usecase(infer_usecase(source, name=name, target=target, time=time, owner=owner), root / name, source)
@@ -60,8 +65,22 @@ def init(source: str, *, name: str, target: str, time: str | None, owner: str) -
             told += (
                 " Several rows have one time: all are kept, the columns that tell them apart are the first to check."
             )
+    told = "\n".join([told, *(f"{line}." for line in _taken(contract))])
     text = (
         f"{path}: {len(contract.columns)} columns, {contract.task} of {contract.target.name}.\n{told}\n"
-        f"Read it, correct it, then: mlops publish {name} {source}"
+        f"What was guessed is said in the file. Read it, correct it, then: mlops publish {name} {source}"
     )
     return {"path": str(path), "task": usecase.contract.task, "columns": list(usecase.contract.names)}, text
+
+
+def _taken(contract: DataContract) -> Iterator[str]:
+    """Yield what was decided about columns, for a person to look at."""
+    absent = [f"{column.name} ({', '.join(column.missing_as)})" for column in contract.columns if column.missing_as]
+    if absent:
+        yield f"Taken for missing values: {', '.join(absent)}"
+    ignored = [column.name for column in contract.columns if column.role == "metadata"]
+    if ignored:
+        yield f"No features: {', '.join(ignored)}"
+    units = [f"{column.name} in {column.unit}" for column in contract.columns if column.unit]
+    if units:
+        yield f"Units of the headers: {', '.join(units)}"

@@ -75,15 +75,21 @@ class Window:
 def draft_window(times: pd.Series | None) -> Window:
     """Return weeks where they have the rows and the history has enough of them, otherwise what has.
 
-    Rows are counted where there are any: a file with gaps has no thinner windows for them.
+    Rows are counted where there are any: a file with gaps has no thinner windows for them. Rows that come once a month
+    have no shorter windows.
     """
     import pandas as pd
 
     known = times.dropna() if times is not None else pd.Series(dtype="datetime64[ns, UTC]")
     if known.empty:
         return Window()
-    windows, lengths = [], []
+    windows: list[Window] = []
+    lengths = []
+    moments = known.drop_duplicates().sort_values()
+    usual = moments.diff().median() / pd.Timedelta(days=1) if len(moments) > _LEAST_WINDOWS else 0.0
     for period, days, wait in _PERIODS:
+        if windows and days < usual:
+            break
         window = Window(period, days, wait)
         counts = pd.Series(window.numbers(known)).value_counts()
         windows.append(replace(window, rows=float(counts.median())))

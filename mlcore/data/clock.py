@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -33,6 +34,11 @@ _EPOCH_NAMES: Final = (
     "unix_time",
     "unix_timestamp",
 )
+#: Dates may be numbers in columns that are called something like it, in these ways, and between these numbers.
+_DATE_NAME: Final = re.compile(r"(^|_)(date|day|dt|month|period|yearmonth|yyyymm|yyyymmdd|yymmdd|snapshot)(_|$)|date$")
+_DIGITS: Final = (("%Y%m%d", 18000101, 22001231), ("%Y%m", 180001, 220012), ("%y%m%d", 10101, 991231))
+#: Of two clocks one is finer where it is of the other's days nearly always.
+_SAME_DAY: Final = 0.99
 #: 1990 to 2100 in seconds: a number called time in between counts them.
 _EPOCH: Final = (631_152_000, 4_102_444_800)
 _LEAST_PRESENT: Final = 0.5
@@ -70,8 +76,8 @@ def find_clock(
 ) -> Clock | None:
     """Return the clock of a file: what the user named, or the columns that look like one; None without any.
 
-    Of several time stamps the one that the file is sorted by, and of those the first. Dates that repeat are completed
-    by a column that holds the time of day.
+    Of several time stamps the one that the file is sorted by, and of those the first; but dates give way to times of
+    the same days, and dates that repeat are completed by a column that holds the time of day.
 
     Parameters
     ----------
@@ -104,18 +110,32 @@ def find_clock(
             )
         return clock
     stamps = [
-        name
+        Clock(name, frame[name], formats.get(name, ""))
         for name in frame.columns
         if name != target and frame[name].dtype.kind == "M" and frame[name].notna().mean() >= _LEAST_PRESENT
     ]
-    if stamps:
-        name = min(stamps, key=lambda name: steps_back(frame[name]))
-        return next(_completed(frame, written, name, target), None) or Clock(name, frame[name], formats.get(name, ""))
-    for name in frame.columns:
-        if name != target and name in _EPOCH_NAMES and (clock := _alone(frame, formats, name)) is not None:
-            return clock
+    numbers = [name for name in frame.columns if name != target and (name in _EPOCH_NAMES or _DATE_NAME.search(name))]
+    counted = [clock for name in numbers if frame[name].dtype.kind in "iuf" and (clock := _alone(frame, formats, name))]
+    if stamps or counted:
+        clock = _finest(min(stamps or counted, key=lambda clock: steps_back(clock.times)), [*stamps, *counted])
+        return next(_completed(frame, written, clock, target), clock)
     parts = _parts(frame, target)
     return _of_parts(frame, written, parts) if len(parts) >= 2 else None
+
+
+def _finest(clock: Clock, others: Sequence[Clock]) -> Clock:
+    """Return the clock of `others` that is of the same days and has most times, where the first tells days only."""
+    days = clock.times
+    known = days.dropna()
+    if not known.dt.normalize().equals(known) or known.is_unique:
+        return clock
+    finer = [other for other in others if other.times.nunique() > known.nunique() and _same_days(days, other.times)]
+    return max(finer, key=lambda other: other.times.nunique(), default=clock)
+
+
+def _same_days(days: pd.Series, times: pd.Series) -> bool:
+    both = days.notna() & times.notna()
+    return bool(both.mean() >= _LEAST_PRESENT and (days[both] == times[both].dt.normalize()).mean() >= _SAME_DAY)
 
 
 def _alone(frame: pd.DataFrame, formats: Mapping[str, str], name: str) -> Clock | None:
@@ -128,15 +148,21 @@ def _alone(frame: pd.DataFrame, formats: Mapping[str, str], name: str) -> Clock 
     for unit, scale in (("s", 1), ("ms", 1000)):
         if low >= _EPOCH[0] * scale and high <= _EPOCH[1] * scale:
             return Clock(name, parse(values, unit), unit)
-    if values.notna().all() and (values % 1 == 0).all() and low >= 18000101 and high <= 22001231:
-        text = values.astype("int64").astype(str)
-        return Clock(name, parse(text, "%Y%m%d"), "%Y%m%d") if format_of(text) == "%Y%m%d" else None
+    if not values.notna().all() or not (values % 1 == 0).all():
+        return None
+    text = values.astype("int64").astype(str)
+    for way, least, most in _DIGITS:
+        if low >= least and high <= most:
+            try:
+                return Clock(name, parse(text, way), way)
+            except (ValueError, OverflowError):
+                continue
     return None
 
 
-def _completed(frame: pd.DataFrame, written: pd.DataFrame, name: str, target: str) -> Iterator[Clock]:
+def _completed(frame: pd.DataFrame, written: pd.DataFrame, clock: Clock, target: str) -> Iterator[Clock]:
     """Yield the dates of a column with the times of day of another one."""
-    dates = frame[name].dropna()
+    name, dates = clock.name, clock.times.dropna()
     if not dates.dt.normalize().equals(dates) or dates.is_unique:
         return
     hours = [other for other in _parts(frame, target)[-1:] if other in _PARTS[_HOUR][0]]
@@ -148,9 +174,9 @@ def _completed(frame: pd.DataFrame, written: pd.DataFrame, name: str, target: st
         and frame[other].dropna().str.match(r"\s*\d\d?[:.]\d\d").all()
     ]
     for other in (*clocks, *hours):
-        clock = _of_parts(frame, written, (name, other))
-        if clock is not None:
-            yield clock
+        made = _of_parts(frame, written, (name, other))
+        if made is not None:
+            yield made
 
 
 def _parts(frame: pd.DataFrame, target: str) -> tuple[str, ...]:

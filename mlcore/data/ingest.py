@@ -11,21 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
-from mlcore.data.stamps import EPOCH_UNITS, joined, parse
+from mlcore.data.casting import Unreadable, convert
+from mlcore.data.stamps import joined
 from mlcore.errors import ContractError, IngestError, os_reason
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from mlcore.contract import Column, DataContract
+    from mlcore.contract import DataContract
 
-_EXAMPLES: Final = 5
 _PIECE: Final = 1 << 20
-_LARGEST_EXACT: Final = 2.0**53
-_TRUE: Final = frozenset({"true", "1", "1.0", "yes", "y", "t"})
-_FALSE: Final = frozenset({"false", "0", "0.0", "no", "n", "f"})
-_MISSING: Final = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
+_MISSING: Final = (
+    "", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "-NaN", "null", "NULL", "None",
+)  # fmt: skip
 
 
 def read_source(uri: str, contract: DataContract) -> pa.Table:
@@ -81,11 +80,31 @@ def read_raw(uri: str) -> pa.Table:
     return table
 
 
-def conform(data: pa.Table | pd.DataFrame, contract: DataContract, *, source: str = "table") -> pa.Table:
+def read_past(uri: str, contract: DataContract) -> tuple[pa.Table, tuple[Unreadable, ...]]:
+    """Read the file at `uri` for what was to be seen in it, single cells that cannot be read counting as missing.
+
+    Raises
+    ------
+    IngestError, ContractError
+        As `read_source` does, the latter for values only where more than half of a column cannot be read.
+    """
+    unreadable: list[Unreadable] = []
+    table = conform(read_raw(uri), contract, source=uri, unreadable=unreadable)
+    return table, tuple(unreadable)
+
+
+def conform(
+    data: pa.Table | pd.DataFrame,
+    contract: DataContract,
+    *,
+    source: str = "table",
+    unreadable: list[Unreadable] | None = None,
+) -> pa.Table:
     """Return `data` with exactly the contract's columns, in its order and types.
 
     A column that the contract does not know is taken for the one that `plain_name` makes of its name. A time stamp that
-    is not there is made of the columns that the contract says it is made of.
+    is not there is made of the columns that the contract says it is made of. With `unreadable`, a list, single cells
+    that do not parse become missing and are told of there.
 
     Raises
     ------
@@ -113,7 +132,8 @@ def conform(data: pa.Table | pd.DataFrame, contract: DataContract, *, source: st
         return _values(_at(data, place[name]))
 
     columns = [
-        _convert(values(column.name), column, schema.field(column.name).type, source) for column in contract.columns
+        convert(values(column.name), column, schema.field(column.name).type, source, unreadable)
+        for column in contract.columns
     ]
     return pa.Table.from_arrays(columns, schema=schema)
 
@@ -128,7 +148,7 @@ def plain_name(name: str) -> str:
     """
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     plain = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
-    return (plain if plain[:1].isalpha() else f"c_{plain}")[:63]
+    return (plain if plain[:1].isalpha() else f"c_{plain}" if plain else "unnamed")[:63]
 
 
 def _at(data: pa.Table | pd.DataFrame, position: int) -> pa.ChunkedArray | pd.Series:
@@ -198,7 +218,9 @@ def _read_csv(data: bytes) -> pa.Table:
     if parsing.delimiter == ";":
         table = _pointed(table)
     # lines that end in a delimiter make a column without a name and values
-    named = [at for at, name in enumerate(table.column_names) if name or table.column(at).null_count < len(table)]
+    named = [
+        at for at, name in enumerate(table.column_names) if name.strip() or table.column(at).null_count < len(table)
+    ]
     return table.select(named)
 
 
@@ -224,13 +246,16 @@ def _parsing(data: bytes) -> Any:
 
 
 def _pointed(table: pa.Table) -> pa.Table:
-    """Return the table with points for the decimal commas of columns that hold nothing but numbers."""
+    """Return the table with points for the decimal commas of columns that hold nothing but numbers, or no values."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     for number, name in enumerate(table.column_names):
         cells = table.column(number)
-        if pc.all(pc.match_substring_regex(cells, pattern=r"^\s*-?\d*,?\d*\s*$")).as_py():
+        numbers = pc.match_substring_regex(cells, pattern=r"^\s*[+-]?\d*,?\d+([eE][+-]?\d+)?\s*$")
+        # short and without a digit it is a mark for no value: ?, -, n.a.
+        others = pc.match_substring_regex(cells, pattern=r"^\D{0,4}$")
+        if pc.any(numbers).as_py() and pc.all(pc.or_(numbers, others)).as_py():
             pointed = pc.replace_substring(cells, pattern=",", replacement=".")
             table = table.set_column(number, pa.field(name, pa.string()), pointed)
     return table
@@ -267,113 +292,3 @@ def _check_names(names: list[str], contract: DataContract, source: str) -> None:
             got=", ".join(unknown[:10]),
             remedy="Take them out, or set contract.extra_columns to drop.",
         )
-
-
-def _convert(values: pa.ChunkedArray | pa.Array, column: Column, wanted: pa.DataType, source: str) -> pa.Array:
-    import pyarrow as pa
-
-    combined = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    if isinstance(combined, pa.ChunkedArray):
-        combined = pa.concat_arrays(combined.chunks) if combined.num_chunks else pa.array([], values.type)
-    if pa.types.is_dictionary(combined.type):
-        combined = combined.dictionary_decode()
-    if combined.type == wanted:
-        return combined
-    if pa.types.is_null(combined.type):
-        return pa.nulls(len(combined), wanted)
-    try:
-        return _cast(combined, column, wanted)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError):
-        raise _refusal(combined, column, wanted, source) from None
-
-
-def _cast(values: pa.Array, column: Column, wanted: pa.DataType) -> pa.Array:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if column.type == "timestamp":
-        return _cast_time(values, wanted, column.format)
-    if column.type == "boolean" and pa.types.is_string(values.type):
-        lowered = pc.utf8_lower(pc.utf8_trim_whitespace(values))
-        true, false = (pc.is_in(lowered, value_set=pa.array(sorted(words))) for words in (_TRUE, _FALSE))
-        if not pc.all(pc.or_(pc.or_(true, false), pc.is_null(values))).as_py():
-            raise ValueError("not a truth value")
-        return pc.if_else(pc.is_null(values), None, true)
-    if column.type == "boolean" and (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
-        if not pc.all(
-            pc.or_kleene(pc.is_in(values, value_set=pa.array([0, 1], values.type)), pc.is_null(values))
-        ).as_py():
-            raise ValueError("not a truth value")
-        return pc.not_equal(values, pa.scalar(0, values.type))
-    if pa.types.is_string(values.type) and column.is_numeric:
-        trimmed = pc.utf8_trim_whitespace(values)
-        return _whole_text(trimmed) if column.type == "integer" else pc.cast(trimmed, pa.float64())
-    if pa.types.is_floating(values.type) and column.type == "integer":
-        return _whole(pc.if_else(pc.is_nan(values), None, values))
-    if pa.types.is_floating(values.type) and column.type == "number":
-        return pc.cast(pc.if_else(pc.is_nan(values), None, values), wanted)
-    return pc.cast(values, wanted)
-
-
-def _whole(numbers: pa.Array) -> pa.Array:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    return pc.cast(numbers, pa.int64(), safe=True)
-
-
-def _whole_text(values: pa.Array) -> pa.Array:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    try:
-        return pc.cast(values, pa.int64())
-    except pa.ArrowInvalid:
-        pass
-    # 3.0 is whole, too; but doubles tell integers apart only up to 2**53
-    numbers = pc.cast(values, pa.float64())
-    if pc.any(pc.greater_equal(pc.abs(numbers), _LARGEST_EXACT)).as_py():
-        raise ValueError("a number that its decimal form would round")
-    return _whole(numbers)
-
-
-def _cast_time(values: pa.Array, wanted: pa.DataType, written: str) -> pa.Array:
-    import pyarrow as pa
-
-    if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
-        import pyarrow.compute as pc
-
-        aware = pa.types.is_timestamp(values.type) and values.type.tz is not None
-        naive = values if aware else pc.cast(values, pa.timestamp("us"))
-        return pc.cast(naive if aware else pc.assume_timezone(naive, "UTC"), wanted, safe=False)
-    if pa.types.is_integer(values.type) and written not in EPOCH_UNITS:
-        values = values.cast(pa.string())  # 20241231 is one
-    if not pa.types.is_string(values.type) and written not in EPOCH_UNITS:
-        raise ValueError("not a time stamp")
-    return pa.array(parse(values.to_pandas(), written).dt.floor("us"), type=wanted)
-
-
-def _refusal(values: pa.Array, column: Column, wanted: pa.DataType, source: str) -> ContractError:
-    bad = []
-    for number, value in enumerate(values.to_pylist(), start=1):
-        if value is not None and not _converts(value, values.type, column, wanted):
-            bad.append(f"row {number}: {str(value)[:40]!r}")
-            if len(bad) == _EXAMPLES:
-                break
-    return ContractError(
-        "values do not have the contract's type",
-        subject=f"{source}: {column.name}",
-        expected=column.type,
-        got="; ".join(bad) or str(values.type),
-        remedy="Correct them at the source.",
-    )
-
-
-def _converts(value: Any, kind: pa.DataType, column: Column, wanted: pa.DataType) -> bool:
-    import pyarrow as pa
-
-    try:
-        _cast(pa.array([value], kind), column, wanted)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError):
-        return False
-    return True

@@ -49,6 +49,8 @@ def parse(values: pd.Series, written: str) -> pd.Series:
     if written in EPOCH_UNITS:
         return pd.to_datetime(pd.to_numeric(values), unit=written, utc=True)
     text = values.str.strip()
+    if written == "%y%m%d":
+        text = text.str.zfill(6)  # as a number 050131 has no zero before it
     return pd.to_datetime(text, utc=True, format=written or "ISO8601", errors="raise")
 
 
