@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from mlcore.backtest import BacktestResult, Options
+    from mlcore.data.casting import Unreadable
     from mlcore.usecase import UseCase
 
 
@@ -35,10 +36,12 @@ def replay_table(
     root: Path,
     name: str,
     progress: Callable[[str], None] | None = None,
+    unreadable: Sequence[Unreadable] = (),
 ) -> Written:
     """Replay `table`, and write ``<name>.html`` and ``<name>.json`` under ``root/backtests/<use case>/``.
 
-    What a killed replay of the same rows, use case and code had done is taken from its journal there.
+    The page tells of what was `unreadable` in the file. What a killed replay of the same rows, use case and code had
+    done is taken from its journal there.
 
     Raises
     ------
@@ -56,6 +59,7 @@ def replay_table(
     result = replay(
         table.to_pandas(), usecase, seed=seed, options=options, settings=settings, journal=journal, progress=progress
     )
+    result = replace(result, facts=(*result.facts, *(("not read", item.sentence) for item in unreadable)))
     page = write_backtest_page(result, folder / f"{name}.html")
     figures = write(folder / f"{name}.json", json.dumps(result.to_json(), indent=1, default=str))
     journal.remove()

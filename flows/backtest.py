@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from flows._context import Context, open_context, stage
 from flows.quality import find_dataset
+
+if TYPE_CHECKING:
+    from mlcore.data.casting import Unreadable
 
 
 @stage("backtest")
@@ -47,15 +50,19 @@ def _replay(
     context: Context, uri: str, version: int | None, options: Any, grid: dict[str, list[Any]]
 ) -> tuple[str, str]:
     from flows._replay import replay_table, table_rows
-    from mlcore.data.ingest import read_source
+    from mlcore.data.ingest import read_past
     from mlcore.report.markdown import table
 
+    unreadable: tuple[Unreadable, ...] = ()
     if uri:
-        past = read_source(uri, context.usecase.contract)
+        past, unreadable = read_past(uri, context.usecase.contract)
     else:
         dataset = find_dataset(context, version)
         past = context.datasets.read(dataset.uri, dataset.table_version)
     root = context.settings.artifacts_root
-    written = replay_table(past, context.usecase, options=options, grid=grid, root=root, name=str(context.run_id))
-    details = f"{table(*table_rows(written.result))}\n\nThe page with pictures: `{written.page}`"
+    written = replay_table(
+        past, context.usecase, options=options, grid=grid, root=root, name=str(context.run_id), unreadable=unreadable
+    )
+    missed = "".join(f"\n- {item.sentence}" for item in unreadable)
+    details = f"{table(*table_rows(written.result))}\n{missed}\n\nThe page with pictures: `{written.page}`"
     return written.result.sentence, details

@@ -14,18 +14,20 @@ from mlcore.ledger.records import DatasetVersion
 
 if TYPE_CHECKING:
     from mlcore.backtest import Options
+    from mlcore.data.casting import Unreadable
 
 
 def backtest(usecase: str, data: str, options: Options, sets: Sequence[str], grid: Path | None) -> Answer:
     """Replay past data and compare policies."""
     from flows._replay import read_grid, replay_table, table_rows
     from mlcore.backtest import parse_set
-    from mlcore.data.ingest import read_source
+    from mlcore.data.ingest import read_past
 
     here = settings()
     found = load(here, usecase)
+    unreadable: tuple[Unreadable, ...] = ()
     if data:
-        past = read_source(data, found.contract)
+        past, unreadable = read_past(data, found.contract)
     else:
         from mlcore.data.datasets import DatasetStore
 
@@ -38,12 +40,20 @@ def backtest(usecase: str, data: str, options: Options, sets: Sequence[str], gri
     for key, values in (read_grid(grid) if grid is not None else {}).items():
         wanted.setdefault(key, []).extend(values)
     written = replay_table(
-        past, found, options=options, grid=wanted, root=here.root, name=found.name, progress=_progress
+        past,
+        found,
+        options=options,
+        grid=wanted,
+        root=here.root,
+        name=found.name,
+        progress=_progress,
+        unreadable=unreadable,
     )
     header, rows = table_rows(written.result)
     widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (header, *rows)]
-    text = "\n".join([written.result.sentence, "", *(line.rstrip() for line in lines), "", str(written.page)])
+    told = [written.result.sentence, *(item.sentence for item in unreadable), ""]
+    text = "\n".join([*told, *(line.rstrip() for line in lines), "", str(written.page)])
     return {**written.result.to_json(), "page": str(written.page)}, text
 
 

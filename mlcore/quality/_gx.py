@@ -65,9 +65,11 @@ def _suite(column: Column) -> list[tuple[Expectation, str]]:
     suite: list[tuple[Expectation, str]] = []
     present = 1 - column.maximum_missing_fraction
     if present > 0:
-        text = "no missing value" if present == 1 else f"at most {column.maximum_missing_fraction:.0%} missing values"
+        text = "no missing value" if present == 1 else f"at most {_percent(column.maximum_missing_fraction)} missing"
         suite.append((gxe.ExpectColumnValuesToNotBeNull(column=column.name, mostly=present), text))
-    share = "" if column.minimum_valid_fraction == 1 else f" for {column.minimum_valid_fraction:.0%} of the values"
+    share = (
+        "" if column.minimum_valid_fraction == 1 else f" for {_percent(column.minimum_valid_fraction)} of the values"
+    )
     if column.minimum is not None or column.maximum is not None:
         low = "-∞" if column.minimum is None else f"{column.minimum:g}"
         high = "∞" if column.maximum is None else f"{column.maximum:g}"
@@ -136,17 +138,23 @@ def _failed(expectation: Expectation, text: str, result: ExpectationValidationRe
     if "unexpected_count" not in facts:
         return QualityCheck(column, kind, False, text, f"{facts.get('observed_value'):,}")
     count, fraction = int(facts["unexpected_count"]), float(facts["unexpected_percent"] or 0) / 100
+    what = f"{'missing' if 'null' in kind else 'other'} value{'' if count == 1 else 's'}"
     examples = dict.fromkeys(str(value)[:_LONGEST_EXAMPLE] for value in facts.get("partial_unexpected_list", ()))
     return QualityCheck(
         column,
         kind,
         False,
         text,
-        f"{count:,} {'missing' if 'null' in kind else 'other'} values ({fraction:.1%})",
+        f"{count:,} {what} ({_percent(fraction)})",
         unexpected_rows=count,
         unexpected_fraction=fraction,
         examples=() if "null" in kind else tuple(examples)[:_EXAMPLES],
     )
+
+
+def _percent(share: float) -> str:
+    """Return a share as people read it: 12.5%, 0.04%."""
+    return f"{100 * share:.3g}%"
 
 
 def _exception(result: ExpectationValidationResult) -> str:
