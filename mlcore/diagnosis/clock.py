@@ -24,6 +24,8 @@ _EXPECTED: Final = 0.95
 _MISSING_FRACTION: Final = 0.12
 #: Fewer weeks say nothing of an hour of the week.
 _LEAST_WEEKS: Final = 4
+#: Of so many days an hour of the day had rows on each, or nothing is said of it.
+_LEAST_DAYS: Final = 6.5
 #: A service is asked again now and then; more than this are deliveries that came twice.
 _REPEATED: Final = 0.02
 #: One hour is summer time.
@@ -51,10 +53,17 @@ def clock_faults(
     if hours is not None:
         way = "ahead" if hours > 0 else "behind"
         yield fault(time, f"{time} is {abs(hours)} hours {way} of what the daily pattern says: another time zone?")
-    elif weeks >= _LEAST_WEEKS:
-        missing, expected = missing_hours(baseline.occupied, rows[time])
+    elif weeks >= _LEAST_WEEKS or np.ptp(baseline.sample[time]) >= _LEAST_DAYS * _DAY:
+        occupied = baseline.occupied if weeks >= _LEAST_WEEKS else _by_hour_of_day(baseline.occupied)
+        missing, expected = missing_hours(occupied, rows[time])
         if expected and missing / expected >= _MISSING_FRACTION:
             yield fault(time, f"{missing:,} of {expected:,} hours that always had rows have none")
+
+
+def _by_hour_of_day(occupied: tuple[float, ...]) -> tuple[float, ...]:
+    """Return for each hour of the week how often the same hour had rows on the day on which it had fewest."""
+    days = np.asarray(occupied).reshape(-1, 24)
+    return tuple(np.tile(days.min(axis=0), len(days)).tolist())
 
 
 def _delivered_twice(contract: DataContract, baseline: Baseline, frame: pd.DataFrame) -> Iterator[FeatureDiagnosis]:

@@ -241,7 +241,13 @@ def _signatures(
             before = baseline.numeric[column.name]
             values = rows[column.name]
             told = missing_burst(column, before, float(np.isnan(values).mean())) or stuck(
-                column, before, values, relations.expected(column.name, rows), baseline.sample.get(column.name), stamps
+                column,
+                before,
+                values,
+                relations.expected(column.name, rows),
+                baseline.sample.get(column.name),
+                stamps,
+                baseline.sample.get(contract.time.name) if contract.time is not None else None,
             )
         elif column.name in baseline.categories:
             known = baseline.categories[column.name]

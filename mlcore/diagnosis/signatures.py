@@ -34,6 +34,10 @@ _LEAST_MOMENTS: Final = 3
 _LEAST_MOVING: Final = 8
 #: While a sensor is stuck the other columns say it moves: by so many usual residuals (10th to 90th percentile).
 _MOVES: Final = 5.0
+#: What is usual for a column stays for ever where nearly all rows have it.
+_NEARLY_ALWAYS: Final = 0.8
+#: Of several rows of one moment so many differ where they are of several things, such as customers; from so many on.
+_DIFFER, _LEAST_NEIGHBOURS = 0.5, 50
 #: A column whose sampled rows differ from those before this seldom rests for windows on end: year, season, tariff.
 _SELDOM: Final = 0.05
 _LEAST_FOR_SELDOM: Final = 50
@@ -52,6 +56,10 @@ _PILE_FRACTION: Final = 0.12
 _HIGHER: Final = 2.5
 #: So many rows, and so much of training beyond the edge: by chance, hardly one window in a million had nothing there.
 _LEAST_FOR_CENSORED, _CENSORED, _ALIKE = 150, 0.1, 1.36
+#: One value is no chance among so many others, so many times as frequent as the next, and as it was in training.
+_LEAST_OTHERS, _TIMES_OTHERS, _TIMES_BEFORE = 10, 4, 8
+#: Rows that have no value are in so many pieces, each.
+_PIECES: Final = 0.5
 #: Rows of a moment that have its one value.
 _WHOLE_MOMENT: Final = 0.9
 #: Numbers that are written for 'not known': believed where the column never had them nor anything so far out.
@@ -80,6 +88,7 @@ def stuck(
     expected: tuple[Numbers, float] | None,
     sample: Numbers | None = None,
     stamps: Numbers | None = None,
+    sample_stamps: Numbers | None = None,
 ) -> str | None:
     """Return what is said of a sensor that repeats itself, in all of the window or a part.
 
@@ -91,6 +100,8 @@ def stuck(
         Training rows in the order of time: of a column that hardly ever moves nothing is said.
     stamps : ndarray, optional
         When the rows were: several rows of one moment may repeat each other without any sensor.
+    sample_stamps : ndarray, optional
+        When the training rows were: unless those of one moment differed, as customers do.
     """
     there = np.isfinite(values)
     present = values[there]
@@ -104,7 +115,8 @@ def stuck(
     # several rows of one moment may repeat each other; then only what is far beyond all of training tells of a sensor
     moments = _LEAST_RUN if stamps is None else len(np.unique(stamps[there][first : first + run]))
     by_moment = moments < _LEAST_RUN and (moments < _LEAST_MOMENTS or run <= _LONGEST_REST * before.longest_run)
-    if share >= _USUAL or by_moment:
+    of_many = _differ_within_moments(sample, sample_stamps)
+    if share >= _NEARLY_ALWAYS or (by_moment and not of_many):
         return None
     resting = share >= _RESTING
     limit = before.longest_run * (_LONGEST_REST if resting else 1.0 if run == len(present) else _LONGER)
@@ -114,6 +126,9 @@ def stuck(
         moved = (high - low) / expected[1]
         long = run >= max(_LONG_RUN, _NEARLY_LONGEST * before.longest_run)
         contradicted = run >= _LEAST_MOVING and moved >= (_MOVES_LONG if long else _MOVES)
+    if share >= _USUAL and not of_many:
+        # heating is off all summer: only the others can tell
+        limit, contradicted = np.inf, contradicted and run > _LONGER * before.longest_run
     # in a window no longer than the longest run of training a run over all of it stands out, unless it is a rest
     everywhere = run == len(present) and not resting and run >= _LEAST_STUCK_ALL
     if run <= limit and not contradicted and not everywhere:
@@ -145,6 +160,7 @@ def piled(
             continue
         rest = present[~at_edge]
         gap = float(np.abs(rest - edge).min())
+        alone_there = _alone_there(before, rest, int(at_edge.sum()), share, before_share)
         far = gap > max(_GAP * before.deviation, 3 * _step(rest)) and before_share < 0.01
         new = edge in _NO_VALUES and before_share == 0 and sign * (edge - np.median(before.values)) > 0
         beyond_all = new and not before.values[0] <= edge <= before.values[-1]
@@ -154,14 +170,36 @@ def piled(
                 f"{column.name} is {edge:g} in {share:.0%} of the rows, "
                 f"{'which it never was' if beyond_all else 'far from the others'}: it stands for no value"
             )
+        if alone_there and edge in _NO_VALUES and _scattered(at_edge):
+            return (
+                f"{column.name} is {edge:g} in {share:.0%} of the rows, {before_share:.1%} of training were: no value?"
+            )
         if len(present) < _LEAST_FOR_PILE:
-            if expected is None or not _cut(present, expected[0][there], expected[1], at_edge, sign):
-                continue
-        elif share < _highest_share(before.values):
+            cut = expected is not None and _cut(present, expected[0][there], expected[1], at_edge, sign)
+        else:
+            cut = share >= _highest_share(before.values)
+        if not cut and not alone_there:
             continue
         if float((sign * (before.values - edge) > 0).mean()) >= _CUT_OFF:
             return _cut_off(column, before.values, present, edge, sign)
     return None
+
+
+def _alone_there(before: NumericBaseline, rest: Numbers, count: int, share: float, before_share: float) -> bool:
+    """Whether one value is far more frequent than any other of the window, and than it was: the others hardly repeat.
+
+    Values at which the column rests were frequent in training, and are no others.
+    """
+    values, counts = np.unique(rest, return_counts=True)
+    if len(values) < _LEAST_OTHERS or share < _TIMES_BEFORE * before_share:
+        return False
+    return all(_share(before.values, value) >= _RESTING for value in values[counts * _TIMES_OTHERS > count])
+
+
+def _scattered(there: Numbers) -> bool:
+    """Whether rows come here and there: what a machine does when it is off comes in one piece."""
+    begins = int(there[0]) + int((np.diff(there.astype(np.int8)) == 1).sum())
+    return begins >= _PIECES * there.sum()
 
 
 def _cut_off(column: Column, before: Numbers, present: Numbers, edge: float, sign: int) -> str:
@@ -265,6 +303,16 @@ def seldom_moves(sample: Numbers | None) -> bool:
     """
     known = sample[np.isfinite(sample)] if sample is not None else np.empty(0)
     return len(known) >= _LEAST_FOR_SELDOM and float((np.diff(known) != 0).mean()) <= _SELDOM
+
+
+def _differ_within_moments(sample: Numbers | None, stamps: Numbers | None) -> bool:
+    """Whether training rows of one moment had different values: each row is of a thing of its own."""
+    if sample is None or stamps is None or len(sample) != len(stamps):
+        return False
+    together = (np.diff(stamps) == 0) & np.isfinite(sample[1:]) & np.isfinite(sample[:-1])
+    if together.sum() < _LEAST_NEIGHBOURS:
+        return False
+    return float((np.diff(sample)[together] != 0).mean()) >= _DIFFER
 
 
 def _longest(values: Numbers) -> tuple[int, int]:

@@ -11,8 +11,8 @@ import numpy as np
 
 from mlcore.diagnosis.findings import FeatureDiagnosis, Numbers, fault
 from mlcore.diagnosis.relations import Relations
-from mlcore.drift.statistics import kolmogorov_smirnov
-from mlcore.units import UNIT_FAULTS, conversions
+from mlcore.drift.statistics import distances
+from mlcore.units import GUESSED_FAULTS, UNIT_FAULTS, conversions
 
 if TYPE_CHECKING:
     from mlcore.contract import Column
@@ -45,6 +45,14 @@ _LEAST_FOR_SHAPE: Final = 48
 _APART: Final = 0.9
 #: A step at the window's edge of so many times the largest within the last healthy window is none of the world.
 _EDGE: Final = 2.0
+#: Values written with more decimals have none of their own; of so many the baseline's are told by.
+_MOST_DECIMALS, _DIGITS_OF = 5, 5_000
+#: Digits tell something from so many different values on; where nearly all have them, and most have others.
+_LEAST_FOR_DIGITS, _ALL, _ALL_OTHER = 8, 0.98, 0.6
+_LEAST_FOR_GUESS: Final = 2
+#: Fewer rows of a week say it, too, where hardly any value is where it was, and nearly all are once it is undone.
+_LEAST_FOR_FAR, _FAR_APART = 100, 0.8
+_FAR_LEFT: Final = 0.5
 
 
 def wrong_units(
@@ -61,19 +69,61 @@ def wrong_units(
     """
     rows = dict(rows)
     left = [column for column in columns if column.name in baseline.numeric]
+    moved = {column.name: _has_moved(baseline.numeric[column.name].values, rows[column.name]) for column in left}
     while left:
         found = [
             (score, column, name, (rows[column.name] - offset) / factor)
             for column in left
-            for name, factor, offset in conversions(column.unit)
-            if (score := _score(column, baseline, rows, recent, relations, factor, offset, column.name in broken)) > 0
+            for name, factor, offset, guessed in _possible(column, guesses=any(moved[column.name]))
+            if (
+                score := _score(
+                    column, baseline, rows, recent, relations, factor, offset, column.name in broken, guessed=guessed
+                )
+            )
+            > 0
         ]
         if not found:
-            return
+            break
         _, column, name, mended = max(found, key=lambda item: item[0])
         rows[column.name] = mended
         left.remove(column)
         yield fault(column.name, f"{column.name} is {name}")
+    for column in left:
+        if all(moved[column.name]) and _has_left(recent.get(column.name), rows[column.name]):
+            told = f"{column.name} has decimals that it never had, and other values: it was converted or recomputed"
+            yield fault(column.name, told)
+
+
+def _possible(column: Column, *, guesses: bool) -> Iterator[tuple[str, float, float, bool]]:
+    """Yield what a column may have been converted by, and whether that is a mere guess: name, factor, offset."""
+    for name, factor, offset in conversions(column.unit):
+        yield name, factor, offset, False
+    if guesses:
+        for name, (factor, offset) in GUESSED_FAULTS.items():
+            yield name, factor, offset, True
+
+
+def _has_moved(before: Numbers, now: Numbers) -> tuple[bool, bool]:
+    """Return whether a column is elsewhere than in training, and whether it has other decimals."""
+    now = now[np.isfinite(now)]
+    if len(now) < _LEAST_FOR_NEARER or not len(before):
+        return False, False
+    step, some = 2 * _half_step(_thinned(before)), now[now != 0]
+    fine = len(np.unique(some)) >= _LEAST_FOR_DIGITS and step > 0 and _multiples(some, step) <= 1 - _ALL_OTHER
+    return _distance(before, now) >= _GAIN, fine
+
+
+def _has_left(recent: Numbers | None, now: Numbers) -> bool:
+    """Whether hardly a value is where those of the last healthy window were."""
+    if recent is None:
+        return False
+    known, now = recent[np.isfinite(recent)], now[np.isfinite(now)]
+    return min(len(known), len(now)) >= _LEAST_FOR_SHAPE and _distance(np.sort(known), now) >= _FAR_LEFT
+
+
+def _distance(reference: Numbers, values: Numbers) -> float:
+    """Return the Kolmogorov-Smirnov distance of values to sorted ones."""
+    return distances(reference, np.sort(values)).kolmogorov_smirnov
 
 
 def _score(
@@ -85,8 +135,13 @@ def _score(
     factor: float,
     offset: float,
     broken: bool,
+    *,
+    guessed: bool,
 ) -> float:
-    """Return how much speaks for a conversion; nothing does where undoing it leads out of what was ever seen."""
+    """Return how much speaks for a conversion; nothing does where undoing it leads out of what was ever seen.
+
+    For a guess two things must speak, or the digits do.
+    """
     before = baseline.numeric[column.name]
     now = rows[column.name]
     now = now[np.isfinite(now)]
@@ -96,16 +151,17 @@ def _score(
     # what has moved far since it was trained on is known from the last healthy window
     if not (_near(before.values, undone) or (column.name in recent and _near_recent(recent[column.name], undone))):
         return 0.0
-    distances = [kolmogorov_smirnov(before.values, np.sort(values))[0] for values in (now, undone)]
+    far = [_distance(before.values, values) for values in (now, undone)]
     if column.name in recent and _nearer_as_it_is(recent[column.name], now, undone):
         return 0.0
     named = (factor, offset) in UNIT_FAULTS.get(column.unit, {}).values()
     evidence = 0.0
-    if broken and distances[1] <= distances[0] - (0.0 if named else _GAIN):
+    if broken and far[1] <= far[0] - (0.0 if named else _GAIN):
         evidence += 1
-    if _on_scale(before.values, now, undone, factor):
+    digits = _digits_restored(before.values, now, undone, factor)
+    if digits or (not guessed and _on_scale(before.values, now, undone, factor)):
         evidence += 1
-    if abs(math.log(abs(factor))) >= math.log(_FAR_FACTOR) and _spread_restored(before.values, now, undone, distances):
+    if abs(math.log(abs(factor))) >= math.log(_FAR_FACTOR) and _spread_restored(before.values, now, undone, far):
         evidence += 1
     strange = [relations.strangeness(column.name, {**rows, column.name: values}) for values in
                (rows[column.name], (rows[column.name] - offset) / factor)]  # fmt: skip
@@ -116,8 +172,10 @@ def _score(
         return 0.0
     if column.name in recent and _continued(recent[column.name], rows[column.name], factor, offset):
         evidence += 1
+    if guessed and not digits and evidence < _LEAST_FOR_GUESS:
+        return 0.0
     # of two conversions with as much evidence the one that leads nearer to what is known
-    return evidence and evidence + (1 - distances[1]) / 2 + (0.25 if named else 0.0)
+    return evidence and evidence + (1 - far[1]) / 2 + (0.25 if named else -0.25 if guessed else 0.0)
 
 
 def _nearer_as_it_is(recent: Numbers, now: Numbers, undone: Numbers) -> bool:
@@ -128,7 +186,7 @@ def _nearer_as_it_is(recent: Numbers, now: Numbers, undone: Numbers) -> bool:
     recent = np.sort(recent[np.isfinite(recent)])
     if min(len(recent), len(now)) < _LEAST_FOR_NEARER:
         return False
-    far, near = (kolmogorov_smirnov(recent, np.sort(values))[0] for values in (now, undone))
+    far, near = (_distance(recent, values) for values in (now, undone))
     return bool(far < near)
 
 
@@ -176,8 +234,37 @@ def off_scale(scale: Numbers, values: Numbers, tolerance: float = 1e-6) -> float
     return float((gap > tolerance).mean())
 
 
+def _digits_restored(before: Numbers, now: Numbers, undone: Numbers, factor: float) -> bool:
+    """Whether the values have other digits than there ever were, and undoing the conversion brings these back.
+
+    Numbers are written with so many decimals; converted they have more, or, by a power of ten, only round ones.
+    """
+    known = _thinned(before)
+    step = 2 * _half_step(known)
+    some, again = now[now != 0], undone[now != 0]
+    if not step or len(np.unique(some)) < _LEAST_FOR_DIGITS or _multiples(again, step) < _ALL:
+        return False
+    if _multiples(some, step) <= 1 - _ALL_OTHER:
+        return True
+    coarse = step * abs(factor)
+    ten = abs(math.log10(abs(factor)) % 1) < 1e-9
+    return factor > 1 and ten and _multiples(some, coarse) >= _ALL and _multiples(known, coarse) <= 1 - _ALL_OTHER
+
+
+def _thinned(before: Numbers) -> Numbers:
+    return before[:: max(1, len(before) // _DIGITS_OF)]
+
+
+def _multiples(values: Numbers, step: float) -> float:
+    """Return the share of values that are whole multiples of a step, but for rounding errors."""
+    parts = values / step
+    # conversions are written with six digits or so
+    tolerance = np.clip(2e-6 * np.abs(parts), 1e-6, 0.05)
+    return float((np.abs(parts - np.round(parts)) <= tolerance).mean())
+
+
 def _half_step(values: Numbers) -> float:
-    for digits in range(4):
+    for digits in range(_MOST_DECIMALS):
         if np.allclose(values, np.round(values, digits), rtol=0, atol=1e-9):
             return float(0.5 * 10.0**-digits)
     return 0.0
@@ -189,9 +276,10 @@ def _continued(recent: Numbers, now: Numbers, factor: float, offset: float) -> b
     if min(len(recent), len(now)) < 12:
         return False
     undone = (now - offset) / factor
-    if min(len(recent), len(now)) >= _LEAST_FOR_RECENT:
-        far, near = (kolmogorov_smirnov(np.sort(recent), np.sort(values))[0] for values in (now, undone))
-        if far >= 0.5 and near <= _EXCHANGED * far:
+    rows = min(len(recent), len(now))
+    if rows >= _LEAST_FOR_FAR:
+        far, near = (_distance(np.sort(recent), values) for values in (now, undone))
+        if far >= (0.5 if rows >= _LEAST_FOR_RECENT else _FAR_APART) and near <= _EXCHANGED * far:
             return True
     steps = np.abs(np.diff(recent))
     largest = max(float(steps.max()), 1e-12)
@@ -251,7 +339,7 @@ def _numbers_swapped(
     if min(map(len, (*before, *now))) < 12 or not (_near(before[0], now[1]) and _near(before[1], now[0])):
         return False
     as_it_is, exchanged = list(zip(before, now, strict=True)), list(zip(before, now[::-1], strict=True))
-    distances, crossed = ([kolmogorov_smirnov(*pair)[0] for pair in pairs] for pairs in (as_it_is, exchanged))
+    distances, crossed = ([_distance(*pair) for pair in pairs] for pairs in (as_it_is, exchanged))
     apart = all(far >= _APART and back <= far - _GAIN for far, back in zip(distances, crossed, strict=True))
     if apart or (min(map(len, now)) >= _LEAST_FOR_SHAPE and _crossed(distances, crossed, min(map(len, now)))):
         return True
