@@ -69,7 +69,7 @@ class Context:
 
     def window_page(self, window_id: str) -> Path:
         """Return where the page of a window is."""
-        return self.settings.artifacts_root / "windows" / f"{window_id}.html"
+        return self.settings.window_page(window_id)
 
     @property
     def actor(self) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from flows import _causes, quality
@@ -21,15 +23,18 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from mlcore.diagnosis import Diagnosis
-    from mlcore.drift import Baseline
+    from mlcore.drift import Baseline, DriftReport
     from mlcore.metrics import Metric, Output
     from mlcore.modelstore import LoadedModel
     from mlcore.performance import Estimate, Performance, PerformanceModel
     from mlcore.policy.monitoring import WindowRule
+    from mlcore.quality import QualityReport
     from mlcore.report.window import EarlierDrift
 
 #: Windows before the one that a page is about.
 _DRAWN_BEFORE: Final = 23
+#: Histograms on the page of a healthy window: those that matter most to the model.
+_DRAWN_HEALTHY: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +64,10 @@ async def monitor(usecase: str, event_id: str = "") -> list[str]:  # noqa: ARG00
     for window in windows:
         if window.cadence not in rules:
             continue
-        diagnosis, record, checked = await asyncio.to_thread(_diagnose, context, window, rules[window.cadence], models)
-        page = f" Page: `{context.window_page(window.id)}`" if diagnosis.cause != "healthy" else ""
-        sentences.append(f"{window.id}: {_save(context, window, diagnosis, record, checked)}{page}")
-        details += [f"- {sentences[-1]}", *(f"  - {line}" for line in _further(diagnosis))]
+        found = await asyncio.to_thread(_diagnose, context, window, rules[window.cadence], models)
+        page = f"Page: `{context.window_page(window.id)}`"
+        sentences.append(f"{window.id}: {_save(context, window, *found)} {page}")
+        details += [f"- {sentences[-1]}", *(f"  - {line}" for line in _further(found[0]))]
     context.announce()
     await context.tell(sentences[-1] if sentences else "No closed window waits.", "\n".join(details))
     return sentences
@@ -83,12 +88,12 @@ def _further(diagnosis: Diagnosis) -> list[str]:
 
 def _diagnose(
     context: Context, window: Window, rule: WindowRule, models: dict[int, Served]
-) -> tuple[Diagnosis, DiagnosisRecord, QualityRecord | None]:
+) -> tuple[Diagnosis, DiagnosisRecord, QualityRecord | None, Callable[[], None]]:
+    """Return what is found, the records of it, and what draws the page where that is still to be done."""
     from mlcore.diagnosis import diagnose
     from mlcore.drift import model_drift
 
-    contract, policy = context.usecase.contract, context.usecase.monitoring
-    store = context.captures
+    contract, store = context.usecase.contract, context.captures
     frame = store.read(window.starts_at, window.ends_at)
     served = _model(context, frame, models)
     output = _answers(served.model, frame)
@@ -115,33 +120,9 @@ def _diagnose(
         minimum_rows=rule.minimum_rows,
         estimate=estimate,
     )
+    draw = partial(_write_page, context, window, served, frame, diagnosis, report, drift, performance, estimate)
     if diagnosis.cause != "healthy":
-        from mlcore.report.distributions import distributions
-        from mlcore.report.window import WindowFacts, write_window_page
-
-        names = [item.name for item in drift.columns] if drift else [item.name for item in diagnosis.features]
-        write_window_page(
-            WindowFacts(
-                title=context.usecase.title,
-                window_id=window.id,
-                starts_at=window.starts_at,
-                ends_at=window.ends_at,
-                model_version=served.version,
-                rows=window.rows,
-                labelled=window.labelled,
-                diagnosis=diagnosis,
-                decision=None,
-                quality=report,
-                drift=drift,
-                performance=performance,
-                drift_threshold=policy.drift.minimum_effect,
-                distributions=distributions(served.baseline, frame, contract, names),
-                estimate=estimate,
-                importance=_importance(context, served),
-                earlier=_earlier(context, window),
-            ),
-            context.window_page(window.id),
-        )
+        draw()  # who is woken by the event writes the decision into it
     facts = {
         **diagnosis.to_json(),
         "drift": drift.to_json() if drift else None,
@@ -158,13 +139,65 @@ def _diagnose(
         report=facts,
         created_at=context.now(),
     )
-    return diagnosis, record, checked
+    return diagnosis, record, checked, draw if diagnosis.cause == "healthy" else _nothing
+
+
+def _nothing() -> None:
+    """Draw no page: there is one already."""
+
+
+def _write_page(
+    context: Context,
+    window: Window,
+    served: Served,
+    frame: pd.DataFrame,
+    diagnosis: Diagnosis,
+    quality: QualityReport | None,
+    drift: DriftReport | None,
+    performance: Performance | None,
+    estimate: Estimate | None,
+) -> None:
+    """Write the page of a window; of one that nobody has to look into only what matters most is drawn."""
+    from mlcore.report.distributions import distributions
+    from mlcore.report.window import WindowFacts, write_window_page
+
+    importance = _importance(context, served)
+    names = [item.name for item in drift.columns] if drift else [item.name for item in diagnosis.features]
+    if diagnosis.cause == "healthy":
+        names = sorted(names, key=lambda name: -importance.get(name, 0.0))[:_DRAWN_HEALTHY]
+    write_window_page(
+        WindowFacts(
+            title=context.usecase.title,
+            window_id=window.id,
+            starts_at=window.starts_at,
+            ends_at=window.ends_at,
+            model_version=served.version,
+            rows=window.rows,
+            labelled=window.labelled,
+            diagnosis=diagnosis,
+            decision=None,
+            quality=quality,
+            drift=drift,
+            performance=performance,
+            drift_threshold=context.usecase.monitoring.drift.minimum_effect,
+            distributions=distributions(served.baseline, frame, context.usecase.contract, names),
+            estimate=estimate,
+            importance=importance,
+            earlier=_earlier(context, window),
+        ),
+        context.window_page(window.id),
+    )
 
 
 def _save(
-    context: Context, window: Window, diagnosis: Diagnosis, record: DiagnosisRecord, checked: QualityRecord | None
+    context: Context,
+    window: Window,
+    diagnosis: Diagnosis,
+    record: DiagnosisRecord,
+    checked: QualityRecord | None,
+    draw: Callable[[], None],
 ) -> str:
-    """Write the diagnosis and what follows from it in one transaction; return what to say."""
+    """Write the diagnosis and what follows from it in one transaction, then the page; return what to say."""
     failpoint("monitoring.before-save")
     with context.ledger.transaction() as tx:
         current = tx.get(Window, id=window.id)
@@ -201,6 +234,7 @@ def _save(
             subject = _causes.subject_of_window(tx, context, window)
             assert subject is not None
             decided = _causes.record(tx, context, "drift", f"window:{window.id}", subject).record
+    draw()
     if not moved:
         _causes.show(context, decided)
     return diagnosis.sentence

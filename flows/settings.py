@@ -70,6 +70,10 @@ class Settings(BaseSettings):
         """Root of pages, which people open from a disk."""
         return self.root / "artifacts" if "://" in self.artifacts or not self.artifacts else Path(self.artifacts)
 
+    def window_page(self, window_id: str) -> Path:
+        """Return where the page of a window is."""
+        return self.artifacts_root / "windows" / f"{window_id}.html"
+
     @property
     def models_root(self) -> str:
         """Root of model folders."""

@@ -40,7 +40,7 @@ def status(usecase: str) -> Answer:
     ledger = open_ledger(here)
     facts: list[dict[str, Any]] = []
     with ledger.read() as view:
-        facts = [_status_of(view, load(here, name)) for name in names]
+        facts = [_status_of(view, load(here, name), here) for name in names]
         left = stuck(view, datetime.now(UTC))
     lines = [line for item in facts for line in _status_lines(item)]
     lines += [f"outbox: {entry.event} of {entry.usecase} is stuck: {entry.last_error}" for entry in left]
@@ -69,7 +69,7 @@ def doctor() -> Answer:
     return {"healthy": all(item["healthy"] for item in facts), "checks": facts}, "\n".join(lines)
 
 
-def _status_of(view: View, usecase: UseCase) -> dict[str, Any]:
+def _status_of(view: View, usecase: UseCase, here: Settings) -> dict[str, Any]:
     name = usecase.name
     champion = view.get(Alias, usecase=name, alias="champion")
     serving = view.first(Deployment, order_by="-changed_at", usecase=name, state="serving")
@@ -86,13 +86,13 @@ def _status_of(view: View, usecase: UseCase) -> dict[str, Any]:
         "dataset": {"version": dataset.version, "rows": dataset.rows} if dataset else None,
         "last_decision": {"action": decision.action, "sentence": decision.sentence} if decision else None,
         "last_window": windows[0].id if windows else None,
-        "last_diagnosis": _diagnosis_facts(found) if found else None,
+        "last_diagnosis": _diagnosis_facts(found, here) if found else None,
         "retraining": running.cause_key if running else None,
         "waiting": [asdict(item) for item in view.all(Approval, usecase=name, state="pending")],
     }
 
 
-def _diagnosis_facts(record: DiagnosisRecord) -> dict[str, Any]:
+def _diagnosis_facts(record: DiagnosisRecord, here: Settings) -> dict[str, Any]:
     from mlcore.performance import Estimate
 
     estimate = record.report.get("evidence", {}).get("estimate")
@@ -101,6 +101,7 @@ def _diagnosis_facts(record: DiagnosisRecord) -> dict[str, Any]:
         "cause": record.cause,
         "sentence": record.sentence,
         "estimate": Estimate.from_json(estimate).sentence if estimate else None,
+        "page": str(here.window_page(record.window_id)) if here.window_page(record.window_id).is_file() else None,
     }
 
 
@@ -113,6 +114,11 @@ def _status_lines(facts: dict[str, Any]) -> list[str]:
         f"  data       {'version {version}, {rows:,} rows'.format(**dataset) if dataset else 'none yet'}",
     ]
     seen = facts["last_diagnosis"]
+    lines += (
+        [f"  window     {seen['window']}: {seen['cause'].replace('_', ' ')}, {seen['page']}"]
+        if seen and seen["page"]
+        else []
+    )
     lines += [f"  estimated  {seen['window']}: {seen['estimate']}"] if seen and seen["estimate"] else []
     lines += [f"  decided    {decision['action']}: {decision['sentence']}"] if decision else []
     lines += [f"  running    a retraining for {facts['retraining']}"] if facts["retraining"] else []

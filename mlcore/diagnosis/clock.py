@@ -25,7 +25,7 @@ _MISSING_FRACTION: Final = 0.12
 #: Fewer weeks say nothing of an hour of the week.
 _LEAST_WEEKS: Final = 4
 #: Of so many days an hour of the day had rows on each, or nothing is said of it.
-_LEAST_DAYS: Final = 6.5
+_LEAST_DAYS: Final = 5
 #: A service is asked again now and then; more than this are deliveries that came twice.
 _REPEATED: Final = 0.02
 #: One hour is summer time.
@@ -54,16 +54,16 @@ def clock_faults(
         way = "ahead" if hours > 0 else "behind"
         yield fault(time, f"{time} is {abs(hours)} hours {way} of what the daily pattern says: another time zone?")
     elif weeks >= _LEAST_WEEKS or np.ptp(baseline.sample[time]) >= _LEAST_DAYS * _DAY:
-        occupied = baseline.occupied if weeks >= _LEAST_WEEKS else _by_hour_of_day(baseline.occupied)
+        occupied = baseline.occupied if weeks >= _LEAST_WEEKS else _of_every_day(baseline.occupied, int(7 * weeks))
         missing, expected = missing_hours(occupied, rows[time])
         if expected and missing / expected >= _MISSING_FRACTION:
             yield fault(time, f"{missing:,} of {expected:,} hours that always had rows have none")
 
 
-def _by_hour_of_day(occupied: tuple[float, ...]) -> tuple[float, ...]:
-    """Return for each hour of the week how often the same hour had rows on the day on which it had fewest."""
-    days = np.asarray(occupied).reshape(-1, 24)
-    return tuple(np.tile(days.min(axis=0), len(days)).tolist())
+def _of_every_day(occupied: tuple[float, ...], days: int) -> tuple[float, ...]:
+    """Return the hours of the week that had rows, where on so many days the same hour of the day had: in few weeks."""
+    by_day = np.asarray(occupied).reshape(-1, 24) >= _EXPECTED
+    return tuple((by_day & (by_day.sum(axis=0) >= min(days, 7))).ravel().astype(float).tolist())
 
 
 def _delivered_twice(contract: DataContract, baseline: Baseline, frame: pd.DataFrame) -> Iterator[FeatureDiagnosis]:
