@@ -45,7 +45,8 @@ class Unreadable:
     def sentence(self) -> str:
         """What counts as missing, in one sentence."""
         values = "1 value is" if self.cells == 1 else f"{self.cells:,} values are"
-        return f"{self.column}: {values} of another type than {self.expected}, and missing: {'; '.join(self.examples)}"
+        count = "counts" if self.cells == 1 else "count"
+        return f"{self.column}: {values} not of type {self.expected} and {count} as missing: {'; '.join(self.examples)}"
 
 
 def convert(
