@@ -24,6 +24,8 @@ _LEAST_RUN: Final = 6
 _LONGER: Final = 1.5
 #: A value that so many training rows had is one that a quantity rests at: calm, dry, closed.
 _RESTING: Final = 0.05
+#: At the end of the scale fewer rows are enough to tell a rest.
+_AT_THE_END: Final = 0.01
 #: What most training rows had is the rule, however long it lasts.
 _USUAL: Final = 0.5
 #: A rest this many times longer than any before is no rest.
@@ -118,7 +120,8 @@ def stuck(
     of_many = _differ_within_moments(sample, sample_stamps)
     if share >= _NEARLY_ALWAYS or (by_moment and not of_many):
         return None
-    resting = share >= _RESTING
+    at_the_end = _saturated(before, value, share)
+    resting = share >= _RESTING or at_the_end
     limit = before.longest_run * (_LONGEST_REST if resting else 1.0 if run == len(present) else _LONGER)
     contradicted = False
     if expected is not None:
@@ -126,6 +129,9 @@ def stuck(
         moved = (high - low) / expected[1]
         long = run >= max(_LONG_RUN, _NEARLY_LONGEST * before.longest_run)
         contradicted = run >= _LEAST_MOVING and moved >= (_MOVES_LONG if long else _MOVES)
+    if at_the_end:
+        # the others go on where a scale has ended
+        contradicted = contradicted and run > _LONGER * before.longest_run
     if share >= _USUAL and not of_many:
         # heating is off all summer: only the others can tell
         limit, contradicted = np.inf, contradicted and run > _LONGER * before.longest_run
@@ -303,6 +309,12 @@ def seldom_moves(sample: Numbers | None) -> bool:
     """
     known = sample[np.isfinite(sample)] if sample is not None else np.empty(0)
     return len(known) >= _LEAST_FOR_SELDOM and float((np.diff(known) != 0).mean()) <= _SELDOM
+
+
+def _saturated(before: NumericBaseline, value: float, share: float) -> bool:
+    """Whether a value is the end of the scale, at which training rested, too: air that is full of water."""
+    at_end = value in (before.values[0], before.values[-1])
+    return bool(at_end and share >= _AT_THE_END and before.longest_run >= _LEAST_RUN)
 
 
 def _differ_within_moments(sample: Numbers | None, stamps: Numbers | None) -> bool:

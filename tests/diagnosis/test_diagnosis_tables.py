@@ -70,6 +70,17 @@ def test_zeros_here_and_there_stand_for_no_value_and_in_one_piece_for_a_rest():
     assert piled(X, before, np.where(np.arange(168) < 42, 0.0, values), None) is None
 
 
+def test_air_that_is_full_of_water_is_not_stuck():
+    """At the end of the scale a quantity rests as it did in training, only longer; in the middle it does not."""
+    trained = np.clip(RNG.normal(75, 12, 3_000), 20, 100).round(1)
+    trained[500:520] = 100.0
+    before = numeric_baseline(pd.Series(trained))
+    wet, odd = (np.clip(RNG.normal(80, 8, 168), 20, 99).round(1) for _ in range(2))
+    wet[40:80], odd[40:80] = 100.0, 81.3
+    assert stuck(X, before, wet, None) is None
+    assert "stuck at 81.3 for 4" in stuck(X, before, odd, None)
+
+
 def test_customers_of_one_month_do_not_all_have_one_value():
     """Each row is of somebody: unlike the rate of the month, which all rows share, what they pay differs."""
     months = np.repeat(np.arange(20.0), 100)
