@@ -50,13 +50,15 @@ def sentinel(values: pd.Series) -> float | None:
     """Return the number that stands for no value in a numeric column, None where none obviously does.
 
     It is one that people use for it (-200, nines), comes several times, and lies apart: further from the other values
-    than these span, or as the only negative number.
+    than these span, or as the only negative number; it is no more than half of them.
 
     Examples
     --------
     >>> import pandas as pd
-    >>> sentinel(pd.Series([-200.0] * 3 + [800.0, 1900.0])), sentinel(pd.Series([-99.0] * 3 + [-98.0, 50.0]))
-    (-200.0, None)
+    >>> sentinel(pd.Series([-200.0] * 3 + [800.0, 1200.0, 1900.0]))
+    -200.0
+    >>> sentinel(pd.Series([-99.0] * 3 + [-98.0, 20.0, 50.0])) is None
+    True
     """
     numbers = values.dropna().to_numpy(dtype=float)
     numbers = numbers[np.isfinite(numbers)]
