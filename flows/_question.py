@@ -82,11 +82,12 @@ def _compared(evaluation: Evaluation) -> list[str]:
     rows, champion = evaluation.report.get("rows"), evaluation.champion_version
     if rows is None:
         return []
-    opponent = (
-        "the dummy baseline, since there is no champion yet"
-        if champion is None
-        else f"version {champion}, the champion"
-    )
+    if champion is None:
+        opponent = "the dummy baseline, since there is no champion yet"
+    elif evaluation.report.get("opponent") == "dummy":
+        opponent = f"the dummy baseline, since version {champion}, the champion, cannot be compared"
+    else:
+        opponent = f"version {champion}, the champion"
     return [f"- **compared with**: {opponent}, on the same {rows:,} held-out rows"]
 
 

@@ -202,6 +202,8 @@ def test_the_question_says_what_would_be_replaced_and_on_which_data(context):
         registry.promote(tx, "churn", 1, expected_generation=0, actor="me", reason="", now=START)
     second = question(context, _get(context, _evaluated(context, 2, rows=840)))
     assert "**compared with**: version 1, the champion, on the same 840 held-out rows" in second
+    other = question(context, _get(context, _evaluated(context, 3, rows=840, opponent="dummy")))
+    assert "**compared with**: the dummy baseline, since version 1, the champion, cannot be compared, on the" in other
 
 
 def test_wrong_answers_are_refused_on_record_and_ask_again(context):
