@@ -94,16 +94,31 @@ def convert(
             raise _refusal(combined, column, wanted, source) from None
     import pyarrow.compute as pc
 
-    different = combined.unique().drop_null()
-    bad = pc.is_in(combined, value_set=pa.array(list(_unreadable(different, column, wanted)), combined.type))
+    bad = _bad_cells(combined, column, wanted)
     cells = pc.sum(bad).as_py() or 0
-    if cells > _MOST_UNREADABLE * (len(combined) - combined.null_count):
+    # none where each can be cast, and only all of them together cannot
+    if not 0 < cells <= _MOST_UNREADABLE * (len(combined) - combined.null_count):
         raise _refusal(combined, column, wanted, source)
-    rows = pc.indices_nonzero(bad).to_pylist()[:_EXAMPLES]
-    examples = tuple(f"row {row + 1}: {str(combined[row].as_py())[:40]!r}" for row in rows)
-    unreadable.append(Unreadable(column.name, column.type, cells, examples))
+    unreadable.append(Unreadable(column.name, column.type, cells, _examples(combined, bad)))
     kept = pc.if_else(bad, pa.scalar(None, combined.type), combined)
     return _without_sentinels(_cast(kept, column, wanted), column)
+
+
+def _bad_cells(values: pa.Array, column: Column, wanted: pa.DataType) -> pa.Array:
+    """Return which cells cannot be cast."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    different = values.unique().drop_null()
+    return pc.is_in(values, value_set=pa.array(list(_unreadable(different, column, wanted)), values.type))
+
+
+def _examples(values: pa.Array, bad: pa.Array) -> tuple[str, ...]:
+    """Return the first bad cells, each with its row."""
+    import pyarrow.compute as pc
+
+    rows = pc.indices_nonzero(bad).to_pylist()[:_EXAMPLES]
+    return tuple(f"row {row + 1}: {str(values[row].as_py())[:40]!r}" for row in rows)
 
 
 def _unreadable(values: pa.Array, column: Column, wanted: pa.DataType) -> Iterator[Any]:
@@ -221,26 +236,10 @@ def _cast_time(values: pa.Array, wanted: pa.DataType, written: str) -> pa.Array:
 
 
 def _refusal(values: pa.Array, column: Column, wanted: pa.DataType, source: str) -> ContractError:
-    bad = []
-    for number, value in enumerate(values.to_pylist(), start=1):
-        if value is not None and not _converts(value, values.type, column, wanted):
-            bad.append(f"row {number}: {str(value)[:40]!r}")
-            if len(bad) == _EXAMPLES:
-                break
     return ContractError(
         "values do not have the contract's type",
         subject=f"{source}: {column.name}",
         expected=column.type,
-        got="; ".join(bad) or str(values.type),
+        got="; ".join(_examples(values, _bad_cells(values, column, wanted))) or str(values.type),
         remedy="Correct them at the source; if they stand for no value, name them in the column's missing_as.",
     )
-
-
-def _converts(value: Any, kind: pa.DataType, column: Column, wanted: pa.DataType) -> bool:
-    import pyarrow as pa
-
-    try:
-        _cast(pa.array([value], kind), column, wanted)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError):
-        return False
-    return True

@@ -47,6 +47,12 @@ def test_a_column_of_another_type_is_refused_whoever_reads_it(tmp_path):
         read_past(source, CONTRACT)
 
 
+def test_cells_that_only_together_cannot_be_read_are_refused(tmp_path):
+    """Each is a whole number, but as decimals, which one of them is, the other one would be rounded."""
+    with pytest.raises(ContractError, match="expected integer"):
+        read_past(_file(tmp_path, ["3.0", "9007199254740993"]), CONTRACT)
+
+
 @pytest.mark.parametrize("written", ["-999", "-999.0", -999, -999.0, " "])
 def test_what_the_contract_calls_missing_is_missing_however_it_is_written(written):
     """As text or as a number, in files and in frames."""
