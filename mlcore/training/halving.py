@@ -41,7 +41,6 @@ class Halving:
     def __init__(self, trials: Sequence[Trial], folds: int, metric: Metric) -> None:
         self._trials = list(trials)
         self._folds, self._metric = folds, metric
-        self._begun: set[Place] = set()
         self._running: set[Place] = set()
         #: those that have yet to meet the newest fold, and how the others did there, the best first
         self._waiting = {trial.number for trial in trials}
@@ -87,7 +86,6 @@ class Halving:
             for trial in self._trials:
                 place = trial.number, fold
                 if self._is_due(trial, place) and (among is None or place in among):
-                    self._begun.add(place)
                     self._running.add(place)
                     return place
         return None
@@ -107,7 +105,7 @@ class Halving:
 
     def _is_due(self, trial: Trial, place: Place) -> bool:
         number, fold = place
-        if place in self._begun or trial.state == "failed" or len(trial.validation) != fold:
+        if place in self._running or trial.state == "failed" or len(trial.validation) != fold:
             return False
         return (number == 0 or not self._closed) and (fold == 0 or self._goes_on(trial))
 
