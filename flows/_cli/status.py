@@ -95,13 +95,13 @@ def _status_of(view: View, usecase: UseCase, here: Settings) -> dict[str, Any]:
 def _diagnosis_facts(record: DiagnosisRecord, here: Settings) -> dict[str, Any]:
     from mlcore.performance import Estimate
 
-    estimate = record.report.get("evidence", {}).get("estimate")
+    estimate, page = record.report.get("evidence", {}).get("estimate"), here.window_page(record.window_id)
     return {
         "window": record.window_id,
         "cause": record.cause,
         "sentence": record.sentence,
         "estimate": Estimate.from_json(estimate).sentence if estimate else None,
-        "page": str(here.window_page(record.window_id)) if here.window_page(record.window_id).is_file() else None,
+        "page": str(page) if page.is_file() else None,
     }
 
 
