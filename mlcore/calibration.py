@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -25,6 +26,18 @@ def calibration_curve(truth: Array, output: Output) -> list[tuple[float, float, 
         (float(predicted[rows].mean()), float(observed[rows].mean()), len(rows))
         for rows in equal_bins(predicted, _BINS)
     ]
+
+
+def calibration_gap(curve: Sequence[Sequence[float]]) -> float:
+    """Return the mean distance between prediction and truth over the bins of a `calibration_curve`, each by its rows.
+
+    Examples
+    --------
+    >>> calibration_gap([(1.0, 2.0, 50), (3.0, 3.0, 50)])
+    0.5
+    """
+    predicted, observed, rows = np.asarray(curve, dtype=float).T
+    return float(np.average(np.abs(predicted - observed), weights=rows))
 
 
 def equal_bins(values: Array, count: int) -> list[Array]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from mlcore.calibration import calibration_gap
 from mlcore.report import charts, comparisons, page
 from mlcore.report.charts import Point
 
@@ -51,7 +52,7 @@ def candidates_table(evidence: Sequence[Mapping[str, Any]]) -> Table:
                 str(item["candidate"]),
                 ", ".join(f"{name} = {value}" for name, value in item["parameters"].items()),
                 _cell(newest["value"]),
-                _cell(_gap(newest["calibration"])),
+                _cell(calibration_gap(newest["calibration"]) if newest["calibration"] else None),
                 "" if worst is None else f"{worst[1]:.4g}, {worst[0][:10]}",
                 str(len(item["folds"])),
             )
@@ -175,12 +176,6 @@ def _same_metric(evidence: Sequence[Mapping[str, Any]], report: EvaluationReport
 
 def _beside(header: Sequence[str]) -> str:
     return "; beside it the winner on the rows held out" if header[-1].endswith(_HELD_OUT) else ""
-
-
-def _gap(curve: Sequence[Sequence[float]]) -> float | None:
-    """Return the mean distance between prediction and truth over the bins, each by its rows."""
-    count = sum(rows for _, _, rows in curve)
-    return sum(abs(predicted - observed) * rows for predicted, observed, rows in curve) / count if count else None
 
 
 def _cell(value: float | None) -> str:

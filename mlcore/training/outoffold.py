@@ -11,6 +11,7 @@ import numpy as np
 from mlcore.calibration import calibration_curve
 from mlcore.metrics import Metric, Output
 from mlcore.slices import cut_slices
+from mlcore.training.splits import stretches
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,22 +89,13 @@ class Questions:
     @classmethod
     def of(cls, frame: pd.DataFrame, fold: Fold, usecase: UseCase) -> Questions:
         """Cut the fold's rows by time and by the validation policy's slices; ranges are those of the whole frame."""
-        import pandas as pd
-
         contract, rows = usecase.contract, frame.iloc[fold.validation]
-        stretches: list[tuple[str, Array]] = []
-        if contract.time is not None:
-            parts = [part for part in np.array_split(np.arange(len(rows)), _STRETCHES) if len(part)]
-            starts = [rows[contract.time.name].iloc[int(part[0])] for part in parts]
-            # a row may have no time
-            stretches = [(at.isoformat(), part) for at, part in zip(starts, parts, strict=True) if pd.notna(at)]
+        parts = stretches(rows[contract.time.name], _STRETCHES) if contract.time is not None else []
         members = (
             (item.column, item.label, np.flatnonzero(item.rows(rows)), item.minimum_rows)
             for item in cut_slices(frame, contract, usecase.validation.slices)
         )
-        return cls(
-            tuple(stretches), tuple((column, label, at) for column, label, at, least in members if len(at) >= least)
-        )
+        return cls(tuple(parts), tuple((column, label, at) for column, label, at, least in members if len(at) >= least))
 
     def ask(self, truth: Array, output: Output, metric: Metric) -> FoldEvidence:
         """Return the figures of one fit's answers."""

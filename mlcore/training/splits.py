@@ -27,6 +27,16 @@ class Fold:
     validation: Array
 
 
+def stretches(times: pd.Series, count: int) -> list[tuple[str, Array]]:
+    """Return the positions of ordered rows in up to `count` parts of equally many, each with its first time (ISO 8601).
+
+    Rows without a time come last; a part that begins with one is left out.
+    """
+    parts = [part for part in np.array_split(np.arange(len(times)), count) if len(part)]
+    known = times.notna().to_numpy()
+    return [(times.iloc[int(part[0])].isoformat(), part) for part in parts if known[part[0]]]
+
+
 def usable(frame: pd.DataFrame, contract: DataContract) -> pd.DataFrame:
     """Return the rows that have a target, in the order of time and keys, with a fresh index."""
     known = frame[contract.target.name].notna()

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from mlcore.calibration import calibration_curve
+from mlcore.calibration import calibration_curve, calibration_gap
 from mlcore.metrics import Output
 from mlcore.validation.report import CurvePoint, ResidualPoint
 from mlcore.validation.subject import Subject
@@ -26,28 +26,27 @@ def calibration_error(subject: Subject) -> float:
 
     nan where the target does not vary.
     """
-    curve = calibration(subject)
+    curve = calibration_curve(subject.truth, subject.challenger)
     spread = 1.0 if subject.challenger.probabilities is not None else float(np.std(subject.truth))
-    gaps = [abs(point.predicted - point.observed) for point in curve]
-    return float(np.average(gaps, weights=[point.rows for point in curve])) / spread if spread > 0 else float("nan")
+    return calibration_gap(curve) / spread if spread > 0 else float("nan")
 
 
 def residuals(subject: Subject) -> tuple[ResidualPoint, ...]:
     """Return both models' mean row loss in stretches of equally many rows in the order of time; empty without time."""
+    from mlcore.training.splits import stretches
+
     time = subject.usecase.contract.time
     if time is None:
         return ()
     losses = [subject.metric.row_loss(subject.truth, output) for output in (subject.challenger, subject.opponent)]
-    stretches = [rows for rows in np.array_split(np.arange(len(subject.truth)), _STRETCHES) if len(rows)]
-    starts = subject.frame[time.name]
     return tuple(
         ResidualPoint(
-            starts_at=starts.iloc[int(rows[0])].isoformat(),
+            starts_at=start,
             challenger=float(losses[0][rows].mean()),
             opponent=float(losses[1][rows].mean()),
             rows=len(rows),
         )
-        for rows in stretches
+        for start, rows in stretches(subject.frame[time.name], _STRETCHES)
     )
 
 
