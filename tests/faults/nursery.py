@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 NEEDED = (
-    "flows.retrain flows.monitor flows.maintain flows.package flows.promote flows.publish flows.rollback flows.deploy "
-    "mlcore.quality._gx mlcore.training.run mlcore.training.fitting mlcore.drift mlcore.validation mlcore.diagnosis "
-    "mlcore.capture.store mlcore.modelstore mlcore.report.window mlcore.report.evaluation mlcore.report.card "
-    "mlcore.data.ingest mlcore.data.assemble deltalake pyarrow.csv pyarrow.dataset pandas skops.io scipy.stats "
-    "sklearn.linear_model sklearn.ensemble alembic.command sqlalchemy.dialects.sqlite yaml jinja2 tests.faults.world"
+    "flows.retrain flows.monitor flows.maintain flows.package flows.promote flows.publish flows.rollback "
+    "flows.deploy mlcore.quality._gx mlcore.training.run mlcore.training.fitting mlcore.drift mlcore.validation "
+    "mlcore.diagnosis mlcore.capture.store mlcore.modelstore mlcore.report.window mlcore.report.evaluation "
+    "mlcore.report.card mlcore.data.ingest mlcore.data.assemble mlcore.data.datasets mlcore.capture.collect "
+    "mlcore.ledger.migrate rfc8785 mlcore.performance mlcore.training.preparation mlcore.training.own "
+    "mlcore.training.provenance vl_convert mlcore.quality.docs mlcore.report.distributions mlcore.report.markdown "
+    "deltalake pyarrow.csv pyarrow.dataset pandas skops.io scipy.stats sklearn.linear_model sklearn.ensemble "
+    "alembic.command sqlalchemy.dialects.sqlite yaml jinja2 tests.faults.world"
 )
 
 
@@ -26,6 +29,7 @@ def main() -> None:
     """Answer orders until the input ends."""
     for name in NEEDED.split():
         importlib.import_module(name)
+    sys.modules["tests.faults.world"].triggers()
     for line in sys.stdin:
         print(json.dumps(_obey(json.loads(line))), flush=True)  # noqa: T201
 

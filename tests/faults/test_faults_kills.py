@@ -69,7 +69,7 @@ SCENARIOS = (
     Scenario("supersede", "asked", "second", carried_on=False, most=1),
     Scenario("roll back", "second", "roll_back", carried_on=False),
     Scenario("promote", "granted", "promote"),
-    Scenario("capture", "champion", "captured", carried_on=False),
+    Scenario("capture", "champion", "captured", carried_on=False, most=19),
     Scenario("collect and close", "captured", "maintain", {"flush": True}),
     Scenario("monitor", "closed", "monitor"),
     Scenario("package", "champion", "package", most=1, asleep=()),

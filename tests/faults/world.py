@@ -328,7 +328,8 @@ def _plain(flow: Any) -> Any:
 
 
 @cache
-def _triggers() -> list[tuple[str, dict[str, Any]]]:
+def triggers() -> list[tuple[str, dict[str, Any]]]:
+    """Return the entrypoint and the trigger of each automation of prefect.yaml."""
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     return [(item["entrypoint"], trigger) for item in deployments for trigger in item.get("triggers", ())]
 
@@ -336,7 +337,7 @@ def _triggers() -> list[tuple[str, dict[str, Any]]]:
 def _runs(event: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """Return the runs that the automations of prefect.yaml start for `event`."""
     found = []
-    for entrypoint, trigger in _triggers():
+    for entrypoint, trigger in triggers():
         labels = event["resource"]
         if event["event"] in trigger["expect"] and all(
             fnmatch(labels.get(name, ""), pattern) for name, pattern in trigger["match"].items()
