@@ -91,6 +91,8 @@ def main() -> None:
     threading.Thread(target=watch, args=(server, name, living), name="watch", daemon=True).start()
     # no limit: with one, prefect 3.8.8's worker ends when a suspended run is resumed before its process has gone
     worker = Worker(name=name, work_pool_name=POOL)
+    # a shell ignores SIGINT in what it starts in the background, and asyncio then leaves it so
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(worker.start())

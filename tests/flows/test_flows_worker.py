@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import uuid
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +17,7 @@ from prefect.workers.process import ProcessWorker
 from flows import _worker
 from flows.settings import Settings
 
+ROOT = Path(__file__).parents[2]
 EVENT = str(uuid.uuid4())
 
 
@@ -65,3 +70,36 @@ def test_every_other_run_is_started(told, parameters):
     """By Prefect's own worker."""
     assert _run(told, parameters) == "started"
     assert told == [parameters]
+
+
+#: A worker that has nothing to do, started as a shell starts what is to go on in the background.
+BACKGROUND = """
+import asyncio, signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+from flows import _worker
+async def start(worker):
+    print("at work", flush=True)
+    await asyncio.sleep(3600)
+_worker.look_back = lambda *_: set()
+_worker.Worker.start = start
+_worker.main()
+"""
+
+
+def test_a_worker_in_the_background_stops_when_told_to(tmp_path):
+    """Where SIGINT is ignored, SIGTERM ends it all the same; it need not be killed."""
+    worker = subprocess.Popen(
+        [sys.executable, "-c", BACKGROUND],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "MLOPS_HOME": str(tmp_path)},
+    )
+    try:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "at work\n"
+        worker.terminate()
+        assert worker.wait(60) == 0
+    finally:
+        worker.kill()
+        worker.wait()
