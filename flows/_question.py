@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from flows._approval import answers
 from mlcore import approval as rules
@@ -13,6 +13,16 @@ from mlcore.ledger.records import Approval, DatasetVersion, DecisionRecord, Eval
 
 if TYPE_CHECKING:
     from flows._context import Context
+
+#: Kinds of guards that say what holds only in other words than their names.
+_HELD: Final = {
+    "leak": "no leak",
+    "baseline": "better than the baseline",
+    "guard_metric": "not worse",
+    "bad_rows": "answers rows with",
+}
+#: Characters of a digest that tell models apart; all of it makes the form scroll sideways.
+_DIGEST_SHOWN: Final = len("sha256:") + 12
 
 
 def question(context: Context, approval: Approval) -> str:
@@ -57,7 +67,7 @@ def question(context: Context, approval: Approval) -> str:
         *_guards(guards),
         *([f"- **change of the champion's answers**: {change:.1%}"] if change is not None else []),
         *_slices(report),
-        f"- **model digest**: `{approval.model_digest}`",
+        f"- **model digest**: `{approval.model_digest[:_DIGEST_SHOWN]}…`",
         f"- **report**: `{context.evaluation_page(evaluation.id)}`",
         f"- **where it was made**: [the run in this UI]({context.settings.ui_url}/runs/flow-run/{model.flow_run_id})",
         f"- **answer by**: {approval.expires_at:%Y-%m-%d %H:%M} UTC; no answer means no",
@@ -92,8 +102,12 @@ def _compared(evaluation: Evaluation) -> list[str]:
 
 
 def _guards(guards: Sequence[Mapping[str, Any]]) -> list[str]:
-    held = [f"{guard['kind']} {guard['name']}" for guard in guards if guard["outcome"] == "passed"]
-    told = [f"- **guards**: {len(held)} of {len(guards)} hold{': ' if held else ''}{', '.join(held)}"]
+    held: dict[str, list[str]] = {}
+    for guard in guards:
+        if guard["outcome"] == "passed":
+            held.setdefault(_HELD.get(guard["kind"], guard["kind"]), []).append(guard["name"])
+    kinds = "; ".join(f"{kind} ({', '.join(names)})" for kind, names in held.items())
+    told = [f"- **guards**: {sum(map(len, held.values()))} of {len(guards)} hold{': ' if held else ''}{kinds}"]
     told += [f"  - not held: {guard['sentence']}" for guard in guards if guard["outcome"] == "failed"]
     return told + [f"  - not judged: {guard['sentence']}" for guard in guards if guard["outcome"] == "not_judged"]
 

@@ -171,6 +171,8 @@ def test_the_question_shows_what_an_answer_rests_on(context):
     """The gain, each guard and what it found where it does not hold, the worst slice, and where all of it is."""
     guards = [
         {"kind": "limit", "name": "log_loss", "outcome": "passed", "sentence": "fine"},
+        {"kind": "leak", "name": "labels", "outcome": "passed", "sentence": "fine"},
+        {"kind": "leak", "name": "copies", "outcome": "passed", "sentence": "fine"},
         {"kind": "slice", "name": "plan", "outcome": "not_judged", "sentence": "plan: 3 rows are too few"},
     ]
     slices = [
@@ -178,11 +180,12 @@ def test_the_question_shows_what_an_answer_rests_on(context):
     ]
     shown = question(context, _get(context, _evaluated(context, 1, guards=guards, slices=slices)))
     assert "promote it" in shown
-    assert "- **guards**: 1 of 2 hold: limit log_loss\n  - not judged: plan: 3 rows are too few" in shown
+    assert "- **guards**: 3 of 4 hold: limit (log_loss); no leak (labels, copies)\n" in shown
+    assert "\n  - not judged: plan: 3 rows are too few\n" in shown
     assert "2 compared; the least gain is of plan x, difference in loss +0.5" in shown
     assert f"{context.settings.ui_url}/runs/flow-run/run)" in shown
     assert str(context.settings.artifacts_root / "evaluations") in shown
-    assert "`sha256:1`" in shown
+    assert "`sha256:1…`" in shown
     assert "compared with" not in shown  # nothing was
 
 
