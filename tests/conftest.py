@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,9 +12,9 @@ import pytest
 
 from mlcore.ledger.store import Ledger
 from mlcore.usecase import UseCase, load_usecase
+from tests.support import postgres_database
 
 ROOT = Path(__file__).parent.parent
-POSTGRES = "postgresql+psycopg://postgres@127.0.0.1:5432/{database}"
 
 # Prefect's client must never reach a server that happens to run on this machine
 os.environ.setdefault("PREFECT_API_URL", "http://127.0.0.1:9/api")
@@ -88,19 +87,10 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'ledger.db'}"
         return
-    import psycopg
-
-    try:
-        admin = psycopg.connect("postgresql://postgres@127.0.0.1:5432/postgres", autocommit=True, connect_timeout=2)
-    except psycopg.OperationalError:
-        pytest.skip("no PostgreSQL answers on 127.0.0.1:5432")
-    name = f"mlops_test_{uuid.uuid4().hex[:12]}"
-    admin.execute(f"CREATE DATABASE {name}")
-    try:
-        yield POSTGRES.format(database=name)
-    finally:
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        admin.close()
+    with postgres_database() as at:
+        if not at:
+            pytest.skip("no PostgreSQL answers on 127.0.0.1:5432")
+        yield f"postgresql+psycopg://{at}"
 
 
 @pytest.fixture

@@ -1,6 +1,10 @@
-"""Data that several tests make."""
+"""Data and databases that several tests make."""
 
 from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -22,3 +26,23 @@ def churn_rows(count: int, seed: int = 0, start: str = "2026-01-05") -> pd.DataF
             "left": rng.random(count) < 1 / (1 + np.exp(-odds)),
         }
     )
+
+
+@contextmanager
+def postgres_database() -> Iterator[str]:
+    """Make a database for a while on the PostgreSQL of this machine; where none answers, its address is empty."""
+    import psycopg
+
+    at = "postgres@127.0.0.1:5432"
+    try:
+        admin = psycopg.connect(f"postgresql://{at}/postgres", autocommit=True, connect_timeout=2)
+    except psycopg.OperationalError:
+        yield ""
+        return
+    name = f"mlops_test_{uuid.uuid4().hex[:12]}"
+    admin.execute(f"CREATE DATABASE {name}")
+    try:
+        yield f"{at}/{name}"
+    finally:
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        admin.close()

@@ -1,4 +1,7 @@
-"""An authenticated server, and owners who are told: every part of the loop with a credential, alerts at a receiver."""
+"""An authenticated server, on PostgreSQL where one answers, and owners who are told.
+
+Every part of the loop with a credential, alerts at a receiver.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ from mlcore.ledger.records import Approval, Deployment
 from mlcore.ledger.store import Ledger
 from tests.journeys.test_journeys_approval import _ask, _resume
 from tests.journeys.test_journeys_loop import PATIENCE, ROOT, Installation, _announce
-from tests.support import churn_rows
+from tests.support import churn_rows, postgres_database
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(2 * PATIENCE)]
 CREDENTIAL = "operator:a-secret:with-a-colon"
@@ -72,7 +75,21 @@ def receiver() -> Iterator[_Receiver]:
 
 
 @pytest.fixture(scope="module")
-def here(tmp_path_factory) -> Iterator[Installation]:
+def databases() -> Iterator[dict[str, str]]:
+    """Settings of an installation that has outgrown SQLite, where a PostgreSQL answers."""
+    with postgres_database() as ledger, postgres_database() as server:
+        yield (
+            {
+                "MLOPS_LEDGER_URL": f"postgresql+psycopg://{ledger}",
+                "PREFECT_API_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://{server}",
+            }
+            if server
+            else {}
+        )
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory, databases) -> Iterator[Installation]:
     """An installation whose server wants a credential, and whose owner names a block that is not there yet."""
     home = tmp_path_factory.mktemp("installation")
     folder = home / "usecases" / "churn"
@@ -87,9 +104,9 @@ def here(tmp_path_factory) -> Iterator[Installation]:
         server_port=free_port(),
         host_port=free_port(),
         usecases=home / "usecases",
-        environment={"PREFECT_SERVER_API_AUTH_STRING": CREDENTIAL},
+        environment={"PREFECT_SERVER_API_AUTH_STRING": CREDENTIAL, **databases},
     )
-    ledger = Ledger.open(f"sqlite:///{home / 'ledger.db'}")
+    ledger = Ledger.open(databases.get("MLOPS_LEDGER_URL", f"sqlite:///{home / 'ledger.db'}"))
     with stack:
         yield Installation(stack, ledger)
     ledger.close()
