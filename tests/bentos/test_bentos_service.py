@@ -201,6 +201,7 @@ def test_no_request_is_lost_over_switches(service):
                     versions.add(answer.json()["model_version"])
                 else:
                     problems.append(answer.text)
+                stop_now.wait(0.005)  # or the clients take the cores on which the next version starts
 
     threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:
