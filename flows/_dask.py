@@ -107,5 +107,5 @@ def _bench(place: Place) -> Bench:
     find_code(Path(place.folder))
     usecase = parse_usecase(json.loads(place.usecase), source=place.uri)
     frame = DatasetStore(place.lake).read(place.uri, place.table_version).to_pandas()
-    train, _ = split_holdout(frame, usecase)
-    return Bench.of(train, usecase, seed=place.seed, evidence=True)
+    train, holdout = split_holdout(frame, usecase)
+    return Bench.of(train, usecase, seed=place.seed, held_out=holdout)

@@ -1,9 +1,9 @@
-"""The slices of the validation policy: cut once on held-out rows, found again in every window."""
+"""The slices of the validation policy: cut on held-out rows for the gate, found again in folds and windows."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -53,16 +53,6 @@ class Slice:
         """What people read."""
         return f"{self.column} = {self.label}"
 
-    def rows(self, frame: pd.DataFrame) -> Array:
-        """Return the mask of the slice's rows; none of a table without the column."""
-        if self.column not in frame:
-            return np.zeros(len(frame), dtype=bool)
-        if not self.is_range:
-            return (frame[self.column].astype("string") == self.label).to_numpy(dtype=bool, na_value=False)
-        values = frame[self.column].to_numpy(dtype=float, na_value=np.nan)
-        low, high = -np.inf if self.low is None else self.low, np.inf if self.high is None else self.high
-        return np.asarray((values >= low) & (values < high))
-
     def measured(self, reference: float, error: float | None) -> Slice:
         """Return it with what was measured on held-out rows; what is not finite is not known."""
         known = [value if value is not None and np.isfinite(value) else None for value in (reference, error)]
@@ -96,6 +86,8 @@ class SlicePerformance:
 def cut_slices(frame: pd.DataFrame, contract: DataContract, rules: Sequence[SliceRule]) -> tuple[Slice, ...]:
     """Return the slices that the rules name: each value of a column, quarters of a column of many numbers.
 
+    Where so many numbers are the smallest one that quarters would begin there, it is a slice of its own.
+
     Parameters
     ----------
     frame : DataFrame
@@ -119,13 +111,34 @@ def cut_slices(frame: pd.DataFrame, contract: DataContract, rules: Sequence[Slic
             continue
         values = frame[rule.column].dropna()
         if contract.column(rule.column).is_numeric and values.nunique() > 2 * _PARTS:
-            inner = np.unique(values.astype(float).quantile(np.arange(1, _PARTS) / _PARTS).to_numpy()).tolist()
-            for low, high in itertools.pairwise([None, *inner, None]):
-                found.append(Slice(rule.column, _range(low, high), rule.minimum_rows, low, high, is_range=True))
+            edges = _quarters(values.to_numpy(dtype=float))
+            for (low, high), label in zip(itertools.pairwise([None, *edges, None]), _ranges(edges), strict=True):
+                found.append(Slice(rule.column, label, rule.minimum_rows, low, high, is_range=True))
         else:
-            labels = sorted(values.astype("string").unique())
+            labels = values.drop_duplicates().sort_values().astype("string")
             found += [Slice(rule.column, str(label), rule.minimum_rows) for label in labels]
     return tuple(found)
+
+
+def members(frame: pd.DataFrame, slices: Iterable[Slice]) -> Iterator[Array]:
+    """Yield the mask of each slice's rows, none of a table without the column; each column is read once."""
+    numbers: dict[str, Array] = {}
+    labels: dict[str, tuple[Array, dict[str, int]]] = {}
+    for item in slices:
+        name = item.column
+        if name not in frame:
+            yield np.zeros(len(frame), dtype=bool)
+        elif item.is_range:
+            if name not in numbers:
+                numbers[name] = frame[name].to_numpy(dtype=float, na_value=np.nan)
+            low, high = -np.inf if item.low is None else item.low, np.inf if item.high is None else item.high
+            yield (numbers[name] >= low) & (numbers[name] < high)
+        else:
+            if name not in labels:
+                codes, known = frame[name].astype("string").factorize()
+                labels[name] = codes, {label: code for code, label in enumerate(known)}
+            codes, places = labels[name]
+            yield codes == places.get(item.label, len(places))
 
 
 def slices_from_json(items: Sequence[Mapping[str, Any]]) -> tuple[Slice, ...]:
@@ -138,7 +151,18 @@ def slices_to_json(slices: Sequence[Slice]) -> list[dict[str, Any]]:
     return [asdict(item) for item in slices]
 
 
-def _range(low: float | None, high: float | None) -> str:
-    if low is None:
-        return f"below {high:g}"
-    return f"from {low:g}" if high is None else f"{low:g} to {high:g}"
+def _quarters(values: Array) -> list[float]:
+    """Return where quarters of the values begin, but the lowest."""
+    values = values[np.isfinite(values)]
+    above = values[values > values.min()]
+    quantiles = np.quantile(values, np.arange(1, _PARTS) / _PARTS)
+    return [float(edge) for edge in np.unique(np.maximum(quantiles, above.min()))]
+
+
+def _ranges(edges: Sequence[float]) -> list[str]:
+    """Return the ranges between the edges as text, with as many digits as it takes to tell them apart."""
+    told = [f"{edge:g}" for edge in edges]
+    if len(set(told)) < len(told):
+        told = [repr(edge) for edge in edges]
+    between = [f"{low} to {high}" for low, high in itertools.pairwise(told)]
+    return [f"below {told[0]}", *between, f"from {told[-1]}"]

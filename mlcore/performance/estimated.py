@@ -14,7 +14,7 @@ from mlcore.drift.encoding import Encoding, without_empty
 from mlcore.errors import ModelFileError
 from mlcore.metrics import Metric, Output, metric_named
 from mlcore.performance.expected import Calibration, expected_value
-from mlcore.slices import Slice, SlicePerformance, cut_slices, slices_from_json, slices_to_json
+from mlcore.slices import Slice, SlicePerformance, cut_slices, members, slices_from_json, slices_to_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,7 +160,10 @@ class PerformanceModel:
             self.reference,
             float(worsening),
             rows,
-            tuple(self._of_slice(part, frame, output, quantile) for part in self.slices),
+            tuple(
+                self._of_slice(part, rows_of_part, frame, output, quantile)
+                for part, rows_of_part in zip(self.slices, members(frame, self.slices), strict=True)
+            ),
         )
 
     def _interval(self, value: float, margin: float) -> tuple[float, float]:
@@ -169,8 +172,9 @@ class PerformanceModel:
             return value - margin, min(value + margin, 1.0)
         return max(value - margin, 0.0), value + margin
 
-    def _of_slice(self, part: Slice, frame: pd.DataFrame, output: Output, quantile: float) -> SlicePerformance:
-        rows = part.rows(frame)
+    def _of_slice(
+        self, part: Slice, rows: Array, frame: pd.DataFrame, output: Output, quantile: float
+    ) -> SlicePerformance:
         count = int(rows.sum())
         value = np.nan
         if count >= part.minimum_rows:
@@ -316,14 +320,14 @@ def fit_performance_model(
     encoding = Encoding.of(frame, contract)
     spread = float(np.var(truth)) if contract.task == "regression" else 0.0
     slices = cut_slices(frame, contract, usecase.validation.slices)
-    members = [part.rows(frame) for part in slices]
+    parts = list(members(frame, slices))
     chunk = np.arange(len(frame)) * _CHUNKS // len(frame)
     errors: list[list[float]] = [[] for _ in range(1 + len(slices))]
     for fold in range(_FOLDS):
         others = chunk % _FOLDS != fold
         learned = _learn(frame, truth[others], output.take(others), metric, encoding, others)
         for number in range(fold, _CHUNKS, _FOLDS):
-            for found, rows in zip(errors, [np.ones(len(frame), dtype=bool), *members], strict=True):
+            for found, rows in zip(errors, [np.ones(len(frame), dtype=bool), *parts], strict=True):
                 here = rows & (chunk == number)
                 if here.sum() >= _LEAST_OF_SLICE:
                     expected = _expected(learned, metric, spread, frame, output.take(here), here)
@@ -336,7 +340,7 @@ def fit_performance_model(
         spread=spread,
         slices=tuple(
             part.measured(metric.value(truth[rows], output.take(rows)), _size(found))
-            for part, rows, found in zip(slices, members, errors[1:], strict=True)
+            for part, rows, found in zip(slices, parts, errors[1:], strict=True)
         ),
         learned=_learn(frame, truth, output, metric, encoding, np.ones(len(frame), dtype=bool)),
     )

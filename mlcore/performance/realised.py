@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from mlcore.slices import Slice, SlicePerformance
+from mlcore.slices import Slice, SlicePerformance, members
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -159,7 +159,10 @@ def realised(
     lower, upper = _interval(metric, truth, output, resampler)
     slices: tuple[SlicePerformance, ...] = ()
     if known is not None:
-        slices = tuple(_slice(part, known.frame, metric, truth, output, resampler) for part in known.slices)
+        slices = tuple(
+            _slice(part, rows_of_part, metric, truth, output, resampler)
+            for part, rows_of_part in zip(known.slices, members(known.frame, known.slices), strict=True)
+        )
     return Performance(
         outcome,
         metric.name,
@@ -185,32 +188,31 @@ def _resampler(rows: int, known: Labelled | None, rng: np.random.Generator | Non
 
 
 def _slice(
-    part: Slice, frame: pd.DataFrame, metric: Metric, truth: Array, output: Output, resampler: Resampler | None
+    part: Slice, inside: Array, metric: Metric, truth: Array, output: Output, resampler: Resampler | None
 ) -> SlicePerformance:
-    members = part.rows(frame)
-    count = int(members.sum())
+    count = int(inside.sum())
     if count < part.minimum_rows:
         return SlicePerformance(part.column, part.label, count, None, None, None, part.reference)
-    value = _finite(metric.value(truth[members], output.take(members)))
-    lower, upper = _interval(metric, truth, output, resampler, members)
+    value = _finite(metric.value(truth[inside], output.take(inside)))
+    lower, upper = _interval(metric, truth, output, resampler, inside)
     return SlicePerformance(part.column, part.label, count, value, lower, upper, part.reference)
 
 
 def _interval(
-    metric: Metric, truth: Array, output: Output, resampler: Resampler | None, members: Array | None = None
+    metric: Metric, truth: Array, output: Output, resampler: Resampler | None, inside: Array | None = None
 ) -> tuple[float | None, float | None]:
     from mlcore.validation.bootstrap import expanded_interval
 
     if resampler is None:
         return None, None
-    if members is None:
+    if inside is None:
         statistics = metric.statistics(truth, output)
     else:
         # of the slice's rows alone: the area under the curve counts pairs within it
-        inside = metric.statistics(truth[members], output.take(members))
-        statistics = np.zeros((len(truth), inside.shape[1]))
-        statistics[members] = inside
-    units = resampler.units if members is None else resampler.units_in(members)
+        own = metric.statistics(truth[inside], output.take(inside))
+        statistics = np.zeros((len(truth), own.shape[1]))
+        statistics[inside] = own
+    units = resampler.units if inside is None else resampler.units_in(inside)
     value, replicates = float(metric.finish(statistics.sum(axis=0))), metric.finish(resampler.totals(statistics))
     found = expanded_interval(value, replicates, units, _ONE_SIDED)
     return _finite(found.lower), _finite(found.upper)

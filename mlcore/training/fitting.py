@@ -18,6 +18,7 @@ import numpy as np
 from mlcore.metrics import Metric, Output, metric_named
 from mlcore.policy.training import Candidate, Weighting
 from mlcore.reproducible import one_thread, sum_in_order
+from mlcore.slices import Slice, cut_slices
 from mlcore.training.outoffold import Questions
 from mlcore.training.pipeline import build_pipeline, model_features
 from mlcore.training.splits import Fold, search_folds, target_values
@@ -58,7 +59,7 @@ class _FoldFeatures:
 class Bench:
     """What every fit shares: the rows and their target, the folds, the use case and the seed.
 
-    With `evidence` it is kept how each fit did in its fold's slices and over its time, and how well it is calibrated.
+    Unless `slices` is None it is kept how each fit did in them and over its fold's time, and how well it is calibrated.
     """
 
     frame: pd.DataFrame
@@ -67,7 +68,7 @@ class Bench:
     usecase: UseCase
     seed: int
     clock: Callable[[], float] = time.perf_counter
-    evidence: bool = False
+    slices: tuple[Slice, ...] | None = None
     #: those that a fit is at, and the newest: the search goes fold by fold, more need not be in memory
     _features: WeakValueDictionary[int, _FoldFeatures] = field(default_factory=WeakValueDictionary)
     _newest_features: list[_FoldFeatures] = field(default_factory=list)
@@ -81,11 +82,15 @@ class Bench:
         *,
         seed: int,
         clock: Callable[[], float] = time.perf_counter,
-        evidence: bool = False,
+        held_out: pd.DataFrame | None = None,
     ) -> Bench:
-        """Lay out the folds of the training rows `frame`."""
-        target = target_values(frame, usecase.contract)
-        return cls(frame, target, tuple(search_folds(frame, usecase)), usecase, seed, clock, evidence)
+        """Lay out the folds of the training rows `frame`.
+
+        With the rows `held_out` evidence is kept, in the slices that the gate cuts of these.
+        """
+        target, folds = target_values(frame, usecase.contract), tuple(search_folds(frame, usecase))
+        slices = None if held_out is None else cut_slices(held_out, usecase.contract, usecase.validation.slices)
+        return cls(frame, target, folds, usecase, seed, clock, slices)
 
     def meet(self, job: Job, weighting: Weighting = "everything") -> Trial:
         """Fit the job's trial on its fold and return the trial with its scores added.
@@ -127,10 +132,12 @@ class Bench:
             found = self._features.get(number)
             if found is None:
                 fold = self.folds[number]
-                features = model_features(self.usecase).fit(self.frame.iloc[fold.train])
-                parts = (self.frame.iloc[rows] for rows in (fold.train, fold.validation))
-                questions = Questions.of(self.frame, fold, self.usecase) if self.evidence else None
-                fitted_on, held_out = (features.transform(part, self.frame) for part in parts)
+                train, validation = (self.frame.iloc[rows] for rows in (fold.train, fold.validation))
+                features = model_features(self.usecase).fit(train)
+                fitted_on, held_out = (features.transform(part, self.frame) for part in (train, validation))
+                questions = None
+                if self.slices is not None:
+                    questions = Questions.of(validation, self.usecase.contract, self.slices)
                 found = _FoldFeatures(fitted_on, held_out, questions)
                 self._features[number] = found
                 self._newest_features[:] = [found]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,14 +10,13 @@ import numpy as np
 
 from mlcore.calibration import calibration_curve
 from mlcore.metrics import Metric, Output
-from mlcore.slices import cut_slices
+from mlcore.slices import Slice, members
 from mlcore.training.splits import stretches
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mlcore.training.splits import Fold
-    from mlcore.usecase import UseCase
+    from mlcore.contract import DataContract
 
 Array = np.ndarray[Any, Any]
 
@@ -87,15 +86,13 @@ class Questions:
     slices: tuple[tuple[str, str, Array], ...]
 
     @classmethod
-    def of(cls, frame: pd.DataFrame, fold: Fold, usecase: UseCase) -> Questions:
-        """Cut the fold's rows by time and by the validation policy's slices; ranges are those of the whole frame."""
-        contract, rows = usecase.contract, frame.iloc[fold.validation]
+    def of(cls, rows: pd.DataFrame, contract: DataContract, slices: Sequence[Slice]) -> Questions:
+        """Cut a fold's validation rows by time and into those of the slices that are large enough to judge."""
         parts = stretches(rows[contract.time.name], _STRETCHES) if contract.time is not None else []
-        members = (
-            (item.column, item.label, np.flatnonzero(item.rows(rows)), item.minimum_rows)
-            for item in cut_slices(frame, contract, usecase.validation.slices)
+        places = zip(slices, map(np.flatnonzero, members(rows, slices)), strict=True)
+        return cls(
+            tuple(parts), tuple((part.column, part.label, at) for part, at in places if len(at) >= part.minimum_rows)
         )
-        return cls(tuple(parts), tuple((column, label, at) for column, label, at, least in members if len(at) >= least))
 
     def ask(self, truth: Array, output: Output, metric: Metric) -> FoldEvidence:
         """Return the figures of one fit's answers."""

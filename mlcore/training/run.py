@@ -192,19 +192,10 @@ def train_model(
             got=f"only {target[0]}",
             remedy="Look at where the target comes from; a constant needs no model.",
         )
-    bench = Bench.of(train, usecase, seed=seed, evidence=evidence)
+    bench = Bench.of(train, usecase, seed=seed, clock=clock, held_out=holdout if evidence else None)
     found = None if evidence else _without_choice(train, usecase, seed)
     if found is None:
-        found = search(
-            train,
-            usecase,
-            seed=seed,
-            progress=progress,
-            journal=journal,
-            runner=runner,
-            clock=clock,
-            evidence=evidence,
-        )
+        found = search(bench, progress=progress, journal=journal, runner=runner)
     searched = clock()
     chosen = choose(bench, found)
     best, weighting = chosen.trial, chosen.weighting

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,8 +18,6 @@ from mlcore.training.pipeline import build_pipeline
 from mlcore.training.trials import SearchJournal, Trial
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from mlcore.usecase import UseCase
 
 Progress = Callable[[int, int, "Trial"], None]
@@ -68,29 +65,23 @@ def planned_trials(usecase: UseCase, *, seed: int) -> list[tuple[Candidate, dict
 
 
 def search(
-    frame: pd.DataFrame,
-    usecase: UseCase,
+    bench: Bench,
     *,
-    seed: int,
     budget_seconds: float | None = None,
     progress: Progress | None = None,
     journal: SearchJournal | None = None,
     runner: Runner = in_threads,
-    clock: Callable[[], float] = time.perf_counter,
-    evidence: bool = False,
 ) -> SearchResult:
     """Score every planned trial on the same folds and choose the best mean.
 
     All trials meet the newest fold; then the worse half stops, and the others meet the remaining folds (`Halving`).
-    Which trial wins depends on the data, the use case and `seed` alone as long as the time budget is not reached; a
+    Which trial wins depends on the data, the use case and the seed alone as long as the time budget is not reached; a
     trial that it cuts off is marked ``skipped``.
 
     Parameters
     ----------
-    frame : DataFrame
-        Training rows only, as `split_holdout` returned them.
-    usecase : UseCase
-    seed : int
+    bench : Bench
+        Of training rows only, as `split_holdout` returned them.
     budget_seconds : float, optional
         Default: the policy's.
     progress : callable, optional
@@ -99,19 +90,16 @@ def search(
         Fits that an earlier, killed search has finished are taken from it, and counted in the budget.
     runner : callable, default=in_threads
         Where the fits run.
-    clock : callable, default=time.perf_counter
-    evidence : bool, default=False
-        As `Bench` has it.
 
     Raises
     ------
     TrainingError
         If no trial could be fitted.
     """
-    plan = planned_trials(usecase, seed=seed)
+    usecase, clock = bench.usecase, bench.clock
+    plan = planned_trials(usecase, seed=bench.seed)
     for candidate, parameters in plan:
-        build_pipeline(usecase, candidate, parameters, seed)
-    bench = Bench.of(frame, usecase, seed=seed, clock=clock, evidence=evidence)
+        build_pipeline(usecase, candidate, parameters, bench.seed)
     metric = search_metric(usecase)
     halving = Halving(
         [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +12,8 @@ import numpy as np
 
 from mlcore.errors import OwnCodeError
 from mlcore.metrics import Output, metric_named
+from mlcore.policy.validation import SliceRule
+from mlcore.slices import cut_slices, members
 from mlcore.validation.evidence import calibration_error
 from mlcore.validation.report import GuardResult, Outcome, SliceResult
 from mlcore.validation.subject import Resampled, Subject, margin
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 _TIMED_ROWS: Final = 200
-_BINS: Final = 4
 #: Most earlier rows that are sent with a timed row of a model that looks back.
 _HISTORY_ROWS: Final = 1_000
 
@@ -46,10 +46,11 @@ def slices(subject: Subject) -> tuple[list[SliceResult], list[GuardResult]]:
     found: list[SliceResult] = []
     probabilities: list[float] = []
     for rule in subject.usecase.validation.slices:
-        for name, rows in _members(subject, rule.column):
+        parts = cut_slices(subject.frame, subject.usecase.contract, [rule])
+        for part, rows in zip(parts, members(subject.frame, parts), strict=True):
             count = int(rows.sum())
             if count < rule.minimum_rows:
-                found.append(SliceResult(rule.column, name, count, None, None, None, None))
+                found.append(SliceResult(part.column, part.label, count, None, None, None, None))
                 probabilities.append(math.nan)
                 continue
             resampled = subject.resampled(subject.metric, rows)
@@ -57,7 +58,13 @@ def slices(subject: Subject) -> tuple[list[SliceResult], list[GuardResult]]:
             allowed = margin(rule.margin_fraction, result.opponent.value)
             found.append(
                 SliceResult(
-                    rule.column, name, count, result.challenger.value, result.opponent.value, result.difference, None
+                    part.column,
+                    part.label,
+                    count,
+                    result.challenger.value,
+                    result.opponent.value,
+                    result.difference,
+                    None,
                 )
             )
             probabilities.append(_probability_of_worse(resampled, allowed))
@@ -139,7 +146,8 @@ def _fairness(subject: Subject) -> Iterator[GuardResult]:
             np.asarray(values).astype(str) == positive for values in (subject.challenger.values, subject.truth)
         )
         known = {positive} & {str(label) for label in (*labels, *subject.challenger.values)}
-        groups = [rows for _, rows in _members(subject, rule.column) if rows.sum() >= rule.minimum_rows]
+        parts = cut_slices(subject.frame, subject.usecase.contract, [SliceRule(column=rule.column)])
+        groups = [rows for rows in members(subject.frame, parts) if rows.sum() >= rule.minimum_rows]
         for name, limit, masks in (
             ("demographic_parity", rule.maximum_demographic_parity_difference, [np.ones(len(true), dtype=bool)]),
             ("equalised_odds", rule.maximum_equalised_odds_difference, [true, ~true]),
@@ -231,21 +239,6 @@ def _bad_rows(subject: Subject) -> GuardResult:
     if not np.isfinite(answers).all():
         return GuardResult("bad_rows", "missing and unseen values", "failed", "an answer is not a number")
     return GuardResult("bad_rows", "missing and unseen values", "passed", "rows without any known value are answered")
-
-
-def _members(subject: Subject, column: str) -> list[tuple[str, Array]]:
-    values = subject.frame[column]
-    if subject.usecase.contract.column(column).is_numeric and values.nunique() > _BINS * 2:
-        edges = np.unique(values.quantile(np.linspace(0, 1, _BINS + 1)).to_numpy())
-        numbers = values.to_numpy(dtype=float, na_value=np.nan)
-        return [
-            (f"{low:g} to {high:g}", (numbers >= low) & ((numbers < high) | (high == edges[-1]) & (numbers <= high)))
-            for low, high in itertools.pairwise(edges)
-        ]
-    return [
-        (str(value), (values == value).to_numpy(dtype=bool, na_value=False))
-        for value in sorted(values.dropna().unique())
-    ]
 
 
 def _probability_of_worse(resampled: Resampled, allowed: float) -> float:

@@ -12,12 +12,15 @@ import pytest
 from mlcore.calibration import calibration_curve
 from mlcore.metrics import METRICS, Output
 from mlcore.modelstore.bundle import ModelMetadata
+from mlcore.report.outoffold import slices_table
 from mlcore.training.fitting import fitting_here
 from mlcore.training.pipeline import build_pipeline
 from mlcore.training.run import TrainedModel, train_model
 from mlcore.training.search import planned_trials
 from mlcore.training.splits import search_folds, target_values
 from mlcore.usecase import UseCase, parse_usecase
+from mlcore.validation import evaluate
+from mlcore.validation.subject import FittedModel
 
 from .conftest import churn_definition
 
@@ -112,6 +115,20 @@ def test_a_table_without_time_and_slices_without_rows(customers: pd.DataFrame) -
             assert all(count >= 20 for *_, count in fold.slices)
     dummy = next(item for item in trained.out_of_fold if item.candidate == "dummy")
     assert {value for fold in dummy.folds for _, _, value, _ in fold.slices} == {0.5}
+
+
+def test_ranges_are_those_that_the_gate_cuts(customers: pd.DataFrame) -> None:
+    """Beside each candidate's figure for a range of numbers is the winner's on the same range of the held-out rows."""
+    validation = {"minimum_rows": 50, "slices": [{"column": "age", "minimum_rows": 10}]}
+    usecase = parse_usecase({**churn_definition(), "validation": validation}, source="churn")
+    trained = train_model(customers, usecase, seed=0)
+    model = FittedModel(trained.pipeline, trained.dummy)
+    report = evaluate(model, None, trained.holdout, usecase, rng=np.random.default_rng(0))
+    header, rows = slices_table([item.to_json() for item in trained.out_of_fold], report)
+    assert header[-1] == "winner, held out"
+    assert [row[0] for row in rows] == [f"age = {item.slice}" for item in report.slices]
+    assert len(rows) == 4
+    assert all(cell for row in rows for cell in row)
 
 
 def test_nothing_is_kept_where_nobody_asks(customers: pd.DataFrame) -> None:

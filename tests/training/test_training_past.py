@@ -14,6 +14,7 @@ from mlcore.metrics import Output, metric_named
 from mlcore.modelstore import ModelMetadata, load_model, save_model
 from mlcore.policy.naming import feature_names
 from mlcore.training.features import ModelFeatures
+from mlcore.training.fitting import Bench
 from mlcore.training.importance import permutation_importance
 from mlcore.training.pipeline import build_pipeline, model_features
 from mlcore.training.run import golden_rows, train_model
@@ -207,7 +208,7 @@ def test_importance_and_search_look_at_all_earlier_rows(monkeypatch: pytest.Monk
     assert found[0].feature == "load_count_2d"
     assert found[0].worsening == pytest.approx(spread, rel=0.3)
     usecase_frame = frame.assign(output=target)
-    trial = search(usable(usecase_frame, usecase.contract), usecase, seed=0).trials[1]
+    trial = search(Bench.of(usable(usecase_frame, usecase.contract), usecase, seed=0)).trials[1]
     assert max(*trial.train, *trial.validation) < 0.1 * spread
 
 

@@ -42,15 +42,15 @@ def test_the_winner_does_not_depend_on_the_clock(make_churn: Any, customers: pd.
     """A slow and a fast clock give the same winner and the same scores."""
     usecase = make_churn()
     slow = itertools.count(0, 0.01)
-    one = search(customers, usecase, seed=1)
-    other = search(customers, usecase, seed=1, clock=lambda: float(next(slow)))
+    one = search(Bench.of(customers, usecase, seed=1))
+    other = search(Bench.of(customers, usecase, seed=1, clock=lambda: float(next(slow))))
     assert one.best.number == other.best.number
     assert [trial.validation for trial in one.trials] == [trial.validation for trial in other.trials]
 
 
 def test_a_spent_budget_still_has_an_answer(make_churn: Any, customers: pd.DataFrame) -> None:
     """With no time at all the baseline is scored, the others are marked as skipped."""
-    found = search(customers, make_churn(), seed=0, budget_seconds=-1.0)
+    found = search(Bench.of(customers, make_churn(), seed=0), budget_seconds=-1.0)
     assert found.best.candidate == "dummy"
     assert {trial.state for trial in found.trials[1:]} == {"skipped"}
 
@@ -66,8 +66,9 @@ def test_a_budget_that_ends_half_way_leaves_the_best_so_far(make_churn: Any, cus
             begun.append(job)
             yield bench.meet(job)
 
-    found = search(customers, usecase, seed=0, budget_seconds=trials - 0.5, runner=counted, clock=lambda: len(begun))
-    whole = search(customers, usecase, seed=0, runner=counted)
+    counting = Bench.of(customers, usecase, seed=0, clock=lambda: len(begun))
+    found = search(counting, budget_seconds=trials - 0.5, runner=counted)
+    whole = search(Bench.of(customers, usecase, seed=0), runner=counted)
     assert [job.fold for job in begun[:trials]] == [0] * trials
     assert {len(trial.validation) for trial in found.trials[1:]} == {1}
     assert len(found.trials[0].validation) > 1
@@ -83,7 +84,7 @@ def test_a_failing_candidate_does_not_stop_the_others(make_churn: Any, customers
         "parameters": {"n_neighbors": 10_000},
     }
     good = {"name": "tree", "estimator": "sklearn.tree.DecisionTreeClassifier", "parameters": {"min_samples_leaf": 60}}
-    found = search(customers, make_churn(candidates=[broken, good]), seed=0)
+    found = search(Bench.of(customers, make_churn(candidates=[broken, good]), seed=0))
     failed = next(trial for trial in found.trials if trial.candidate == "broken")
     assert (failed.state, found.best.candidate) == ("failed", "tree")
     assert "n_neighbors" in failed.note
@@ -178,6 +179,7 @@ _KILLED = """
 import sys
 from pathlib import Path
 import pandas as pd
+from mlcore.training.fitting import Bench
 from mlcore.training.search import search
 from mlcore.training.splits import split_holdout
 from mlcore.training.trials import SearchJournal
@@ -185,8 +187,8 @@ from mlcore.usecase import load_usecase
 
 usecase = load_usecase(Path(sys.argv[1]))
 frame = pd.read_csv(sys.argv[2], parse_dates=["recorded_at"])
-train, _ = split_holdout(frame[frame["recorded_at"] < "2011-03-01"], usecase)
-search(train, usecase, seed=0, journal=SearchJournal(Path(sys.argv[3])), evidence=True)
+train, holdout = split_holdout(frame[frame["recorded_at"] < "2011-03-01"], usecase)
+search(Bench.of(train, usecase, seed=0, held_out=holdout), journal=SearchJournal(Path(sys.argv[3])))
 """
 
 
@@ -204,7 +206,7 @@ def test_a_killed_search_goes_on_where_it_was(bikeshare: UseCase, rentals: pd.Da
     assert len(kept) >= 4
     with journal.path.open("ab") as file:
         file.write(b'{"number": 3, "candi')
-    train, _ = split_holdout(rentals[rentals["recorded_at"] < "2011-03-01"], bikeshare)
+    train, holdout = split_holdout(rentals[rentals["recorded_at"] < "2011-03-01"], bikeshare)
     begun: list[tuple[int, int]] = []
 
     def counted(next_job: NextJob, bench: Bench) -> Iterator[Trial]:
@@ -215,8 +217,8 @@ def test_a_killed_search_goes_on_where_it_was(bikeshare: UseCase, rentals: pd.Da
 
         return in_threads(noted, bench)
 
-    resumed = search(train, bikeshare, seed=0, journal=journal, runner=counted, evidence=True)
-    whole = search(train, bikeshare, seed=0, evidence=True)
+    bench = Bench.of(train, bikeshare, seed=0, held_out=holdout)
+    resumed, whole = search(bench, journal=journal, runner=counted), search(bench)
     assert not set(begun) & set(kept)
     untimed = [[replace(trial, seconds=0.0) for trial in found.trials] for found in (resumed, whole)]
     assert untimed[0] == untimed[1]
@@ -234,7 +236,7 @@ def test_each_fit_hears_its_own_warnings(make_churn: Any, customers: pd.DataFram
         "scale": True,
     }
     tree = {"name": "tree", "estimator": "sklearn.tree.DecisionTreeClassifier", "search": {"max_depth": [2, 3, 4, 5]}}
-    found = search(customers, make_churn(candidates=[short, tree]), seed=0)
+    found = search(Bench.of(customers, make_churn(candidates=[short, tree]), seed=0))
     notes = {trial.candidate: trial.note for trial in found.trials}
     assert "Maximum iterations" in notes["short"]
     assert notes["tree"] == ""
