@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from mlcore.errors import TrainingError
 from mlcore.metrics import Metric
 from mlcore.policy.training import Weighting
+from mlcore.reproducible import sum_in_order
 from mlcore.training.fitting import Bench, Job, fitting_here, search_metric
 from mlcore.training.search import SearchResult, planned_trials
 from mlcore.training.trials import Trial
@@ -26,7 +29,8 @@ class Choice:
     weightings : mapping of weighting to value
         The search metric of each that it was chosen from, on the newest fold's validation rows.
     rivals : tuple of Trial
-        Each algorithm's best trial, fitted with this weighting, and the baseline.
+        Each algorithm's best trial, fitted with this weighting, and the baseline. With evidence on all folds that it
+        met in the search; otherwise, where rows are weighted, on the newest alone.
     """
 
     trial: Trial
@@ -39,7 +43,7 @@ def choose(bench: Bench, found: SearchResult) -> Choice:
     """Choose between the weightings that the policy names.
 
     Each algorithm's best parameters are fitted with each weighting on the newest fold: what is useless with all rows
-    may be the best with the right ones.
+    may be the best with the right ones. The older folds are met with the chosen one, for the evidence.
 
     Raises
     ------
@@ -53,21 +57,19 @@ def choose(bench: Bench, found: SearchResult) -> Choice:
     rivals: dict[Weighting, list[Trial]] = {"everything": [*bests, *found.trials[:1]]}
     if policy.choices == ("everything",):
         return Choice(found.best, "everything", {}, tuple(rivals["everything"]))
-    plan = planned_trials(bench.usecase, seed=bench.seed)
     # with all rows everything was fitted before
     scores: dict[str, float] = {"everything": found.best.validation[0]} if "everything" in policy.choices else {}
     winners: dict[str, Trial] = {"everything": found.best}
     notes = []
     others = [weighting for weighting in policy.choices if weighting != "everything"]
-    with fitting_here():
-        for weighting, trial in itertools.product(others, bests):
-            job = Job(replace(trial, validation=(), train=(), evidence=()), *plan[trial.number], 0)
-            met = bench.meet(job, weighting)
-            rivals.setdefault(weighting, list(found.trials[:1])).insert(-1, met)
-            if not met.validation:
-                notes.append(f"{trial.candidate}, {weighting}: {met.note}")
-            elif weighting not in scores or metric.loss(met.validation[0]) < metric.loss(scores[weighting]):
-                scores[weighting], winners[weighting] = met.validation[0], trial
+    pairs = list(itertools.product(others, bests))
+    fits = _meet(bench, 0, [(replace(trial, validation=(), train=(), evidence=()), kind) for kind, trial in pairs])
+    for (weighting, trial), met in zip(pairs, fits, strict=True):
+        rivals.setdefault(weighting, list(found.trials[:1])).insert(-1, met)
+        if not met.validation:
+            notes.append(f"{trial.candidate}, {weighting}: {met.note}")
+        elif weighting not in scores or metric.loss(met.validation[0]) < metric.loss(scores[weighting]):
+            scores[weighting], winners[weighting] = met.validation[0], trial
     if not scores:
         raise TrainingError(
             "no candidate can be fitted on the rows that shall count",
@@ -77,7 +79,26 @@ def choose(bench: Bench, found: SearchResult) -> Choice:
             remedy="Add everything or window to the choices, or name candidates that take weights.",
         )
     best = min((item for item in policy.choices if item in scores), key=lambda item: metric.loss(scores[item]))
-    return Choice(winners[best], best, scores, tuple(rivals[best]))
+    told = rivals[best]
+    if bench.slices is not None:
+        folds = {trial.number: len(trial.validation) for trial in bests}
+        for fold in range(1, max(folds.values(), default=1)):
+            due = [(trial, best) for trial in told if len(trial.validation) == fold < folds.get(trial.number, 0)]
+            again = {trial.number: trial for trial in _meet(bench, fold, due)}
+            told = [again.get(trial.number, trial) for trial in told]
+    return Choice(winners[best], best, scores, tuple(told))
+
+
+def _meet(bench: Bench, fold: int, fits: Sequence[tuple[Trial, Weighting]]) -> list[Trial]:
+    """Meet a fold with each trial and weighting, in as many threads as there are cores."""
+    plan = planned_trials(bench.usecase, seed=bench.seed)
+
+    def meet(fit: tuple[Trial, Weighting]) -> Trial:
+        trial, weighting = fit
+        return bench.meet(Job(trial, *plan[trial.number], fold), weighting)
+
+    with fitting_here(), ThreadPoolExecutor(len(os.sched_getaffinity(0)), "fit", sum_in_order) as pool:
+        return list(pool.map(meet, fits))
 
 
 def _best_of_each(found: SearchResult, metric: Metric) -> list[Trial]:

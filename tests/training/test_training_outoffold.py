@@ -82,11 +82,14 @@ def test_all_met_the_newest_fold_and_those_that_went_on_have_more(spring: tuple[
 
 
 def test_it_is_of_the_rows_that_count(bikeshare: UseCase, rentals: pd.DataFrame) -> None:
-    """Where new rows count more, so they did in the fits that are told of: those that the weighting was chosen by."""
+    """Where new rows count more, so they did in the fits that are told of, on every fold that the search met."""
     trained = train_model(rentals[rentals["recorded_at"] < "2011-03-01"], bikeshare, seed=0)
     assert trained.scores.weighting == "recency"
     winner = next(item for item in trained.out_of_fold if item.candidate == trained.algorithm)
-    assert [fold.value for fold in winner.folds] == pytest.approx([trained.scores.weightings["recency"]])
+    assert winner.folds[0].value == pytest.approx(trained.scores.weightings["recency"])
+    met = next(trial for trial in trained.trials if trial.parameters == winner.parameters).validation
+    assert len(winner.folds) == len(met) > 1
+    assert all(fold.value != value for fold, value in zip(winner.folds, met, strict=True))
 
 
 def test_it_goes_with_the_model_and_older_models_have_none(spring: tuple[UseCase, TrainedModel]) -> None:
