@@ -88,6 +88,8 @@ def _collect() -> None:
         time.sleep(_EVERY_SECONDS)
         rounds += 1
         gc.collect(2 if rounds % _FULL_EVERY == 0 else 1)
+        if rounds == _FULL_EVERY:
+            gc.freeze()  # what is there now was made to start, and stays: no later collection looks at it again
 
 
 def main(host: str, port: int) -> None:

@@ -1,4 +1,4 @@
-"""Which runs get a process: all but those that an event woke for a use case that is not there."""
+"""When the worker asks for runs, and which get a process: all but those woken for a use case that is not there."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import uuid
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -70,6 +71,88 @@ def test_every_other_run_is_started(told, parameters):
     """By Prefect's own worker."""
     assert _run(told, parameters) == "started"
     assert told == [parameters]
+
+
+RUN = uuid.UUID(int=7)
+
+
+@pytest.fixture
+def asked(monkeypatch) -> Any:
+    """Return a worker, the clock's hand, what the server will give, and when it was asked."""
+    worker = _worker.Worker(work_pool_name="pool", name="worker")
+    world = SimpleNamespace(worker=worker, now=100.0, given=[], asked=[])
+
+    async def ask(_: Any) -> list[Any]:
+        world.asked.append(world.now)
+        return world.given
+
+    def turn(now: float) -> None:
+        world.now = now
+        asyncio.run(worker.get_and_submit_flow_runs())
+
+    monkeypatch.setattr(ProcessWorker, "get_and_submit_flow_runs", ask)
+    monkeypatch.setattr(_worker, "time", SimpleNamespace(monotonic=lambda: world.now))
+    world.turn = turn
+    return world
+
+
+def _tell(world: Any, monkeypatch: Any, *runs: uuid.UUID, then: type[Exception] | None = None) -> None:
+    """Have the server tell of runs; then the connection breaks, or says nothing more."""
+
+    async def events() -> Any:
+        for run in runs:
+            yield SimpleNamespace(resource=SimpleNamespace(id=f"prefect.flow-run.{run}"))
+        if then is not None:
+            raise then
+        await asyncio.sleep(60)
+
+    @asynccontextmanager
+    async def subscriber(filter: Any, attempts: int) -> Any:
+        assert set(filter.event.name) >= {"prefect.flow-run.Scheduled", "prefect.flow-run.Resuming"}
+        yield events()
+
+    async def listen() -> None:
+        listening = asyncio.create_task(world.worker.listen())
+        await asyncio.sleep(0.05)
+        told = world.worker._is_told
+        listening.cancel()
+        await asyncio.wait([listening])
+        world.worker._is_told = told
+
+    monkeypatch.setattr(_worker, "get_events_subscriber", subscriber)
+    asyncio.run(listen())
+
+
+def test_who_is_told_nothing_asks_every_time(asked, monkeypatch):
+    """A server that tells nobody, or has gone away, is asked as Prefect's own worker asks it."""
+    for now in (100.0, 100.5):
+        asked.turn(now)
+    _tell(asked, monkeypatch, then=ConnectionError)
+    asked.turn(120.0)
+    asked.turn(120.5)
+    assert asked.asked == [100.0, 100.5, 120.0, 120.5]
+
+
+def test_who_is_told_of_runs_asks_when_there_are_some(asked, monkeypatch):
+    """Every time at first, for runs from before; then every five seconds, and until it has a run that waits."""
+    _tell(asked, monkeypatch)
+    for now in (100.5, 109.5, 110.5, 114.0, 114.5, 115.0):
+        asked.turn(now)
+    assert asked.asked == [100.5, 109.5, 114.5]
+    asked.now = 116.0
+    _tell(asked, monkeypatch, RUN)
+    asked.worker._waiting.pop(None)
+    asked.turn(116.5)
+    asked.given = [SimpleNamespace(id=RUN)]
+    asked.turn(117.0)
+    asked.turn(117.5)
+    assert asked.asked[3:] == [116.5, 117.0]
+    _tell(asked, monkeypatch, RUN)
+    asked.worker._waiting.pop(None)
+    asked.given = []  # another worker has it
+    for now in (118.0, 120.0, 121.0):
+        asked.turn(now)
+    assert asked.asked[5:] == [118.0, 120.0]
 
 
 #: A worker that has nothing to do, started as a shell starts what is to go on in the background.
