@@ -83,10 +83,11 @@ def _rest(stack: Stack, quiet: int = 15) -> None:
 
 def _run(stack: Stack, deployment: str, parameters: dict[str, Any]) -> float:
     """Start a deployment, wait for its end, and return how long it ran."""
-    run = stack.server.run_deployment(deployment, parameters)
+    server = stack.server
+    run = server.run_deployment(deployment, parameters)
     while run["state"]["type"] not in ("COMPLETED", "FAILED", "CRASHED"):
-        time.sleep(0.5)
-        run = stack.server.flow_run(run["id"])
+        time.sleep(2)  # to be asked is work for the server, which shares the cores with the run
+        run = server.flow_run(run["id"])
     if run["state"]["type"] != "COMPLETED":
         raise SystemExit(f"{deployment}: {run['state']['message']}")
     return float(run["total_run_time"])
