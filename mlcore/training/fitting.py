@@ -27,7 +27,9 @@ from mlcore.training.weights import fit_weighted, row_weights, takes_weights
 
 if TYPE_CHECKING:
     import pandas as pd
+    from sklearn.pipeline import Pipeline
 
+    from mlcore.training.preparation import Preparation
     from mlcore.usecase import UseCase
 
 Array = np.ndarray[Any, Any]
@@ -53,6 +55,20 @@ class _FoldFeatures:
     train: Array
     validation: Array
     questions: Questions | None
+    _prepared: dict[tuple[bool, ...], tuple[Preparation, Any]] = field(default_factory=dict)
+
+    def fit(self, model: Pipeline, target: Array, weights: Array | None) -> None:
+        """Fit a preparation and an estimator; where all rows count alike, what others have prepared serves again."""
+        if weights is not None:
+            fit_weighted(model, self.train, target, weights)
+            return
+        step = model[0]
+        kind = step.impute, step.one_hot, step.scale, step.sparse_fit
+        if kind not in self._prepared:
+            self._prepared[kind] = step, step.fit_transform(self.train)
+        prepared, matrix = self._prepared[kind]
+        model.steps[0] = model.steps[0][0], prepared
+        model[-1].fit(matrix, target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +123,7 @@ class Bench:
                 weights = training_weights(self.frame, self.usecase, weighting, fold.train)
                 if not takes_weights(model, weights):
                     raise ValueError("it takes no weights")
-                fit_weighted(model, features.train, target[fold.train], weights)
+                features.fit(model, target[fold.train], weights)
                 train = metric.value(target[fold.train][scored], Output.of(model, features.train[scored]))
                 output = Output.of(model, features.validation)
                 validation = metric.value(target[fold.validation], output)
