@@ -69,6 +69,11 @@ def evaluate(
     if len(rows) < policy.minimum_rows:
         sentence = f"{len(rows):,} held-out rows are too few to judge; {policy.minimum_rows:,} are asked for."
         return undecided(sentence, policy.minimum_rows - len(rows))
+    if len(np.unique(truth)) < 2:
+        return undecided(
+            f"In all {len(rows):,} held-out rows {contract.target.name} is {truth[0]}: they cannot tell a model that "
+            "knows it from one that always answers so."
+        )
     # both look back at the same rows, not each at what it kept of its own training
     given = challenger.output(rows, train)
     answers, why_not = _answers_of(champion, rows, train, given) if champion is not None else (None, "")

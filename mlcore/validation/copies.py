@@ -30,6 +30,12 @@ _NEAR: Final = 0.002
 _GAPS: Final = 2.5
 #: Numbers of fewer distinct values than this are equal or not.
 _MANY_VALUES: Final = 50
+#: Rows that repeat by themselves have neighbours: where two columns have at least so many numbers, cells that are two
+#: of them wide hold four times as many rows as are equal, or twice as many if the columns go together. Those that have
+#: fewer are copies, unless they come so often that they are patterns.
+_SOME_VALUES: Final = 10
+_NEIGHBOURS: Final = 2.0
+_MOST_COPIES: Final = 2.0
 #: Held-out rows that are looked for, and training rows that tell how columns are spread.
 _MOST_ROWS: Final = 20_000
 
@@ -49,8 +55,9 @@ def copied_rows(usecase: UseCase, train: pd.DataFrame, holdout: pd.DataFrame) ->
     """Count held-out rows that the challenger was fitted on: equal, or nearly, in every feature and in the target.
 
     Rows of few distinct values repeat by themselves. Then their targets differ as often as chance has it, or, where the
-    features tell the target, half of the columns alone are equal much more often than all of them. A row that comes
-    more than once among the held-out ones counts once. Where a key comes back over time, what has it is measured again.
+    features tell the target, half of the columns alone are equal much more often than all of them, and rows that are
+    nearly equal come, too. A row that comes more than once among the held-out ones counts once. Where a key comes back
+    over time, what has it is measured again.
     """
     from mlcore.training.splits import evenly_spread
 
@@ -93,10 +100,33 @@ def _copies(
         if not _agree(seen.target, agreeing[once], matches):
             continue
         copied = not _half_repeat(seen, held, once, matches, near=bool(steps))
+        if not steps and not copied:
+            copied = _has_no_neighbours(contract, train, frame.iloc[once], matches)
         if steps and not copied:
             around = [_hashed(contract, rows, wider, offset).features for rows in (train, frame.iloc[once])]
             copied = float(_count(*around).mean()) < _BY_THEMSELVES * float(matches.mean())
     return share, count, copied
+
+
+def _has_no_neighbours(contract: DataContract, train: pd.DataFrame, held: pd.DataFrame, matches: Array) -> bool:
+    """Whether hardly more training rows are next to the held-out ones than are equal to them, and these are few."""
+    cells = {
+        column.name: 2 * float(np.median(np.diff(values)))
+        for column in contract.features
+        if column.is_numeric and len(values := _distinct(train[column.name])) >= _SOME_VALUES
+    }
+    if len(cells) < 2 or matches[matches > 0].mean() > _MOST_COPIES:
+        return False
+    around = [
+        _count(*(_hashed(contract, rows, cells, offset).features for rows in (train, held))).mean()
+        for offset in (0.0, 0.5)
+    ]
+    return max(around) < _NEIGHBOURS * float(matches.mean())
+
+
+def _distinct(column: pd.Series) -> Array:
+    values = column.to_numpy(dtype=float, na_value=np.nan)
+    return np.unique(values[np.isfinite(values)])
 
 
 def _agree(targets: Array, agreeing: Array, matches: Array) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.datasets import load_iris
 
 from mlcore.errors import TrainingError
 from mlcore.training.run import train_model
 from mlcore.training.splits import split_holdout
 from mlcore.usecase import UseCase, parse_usecase
 from mlcore.validation import EvaluationReport, evaluate
+from mlcore.validation.copies import copied_rows
 from mlcore.validation.leaks import leaks_of_rows
 from mlcore.validation.subject import FittedModel
 
@@ -273,6 +275,33 @@ def test_rows_nearly_on_both_sides_are_found(task, table, noise):
     assert "nearly" in report.sentence
 
 
+@pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
+def test_copies_among_coarse_numbers_are_found(share):
+    """Flowers measured to a millimetre: half of the columns are often equal, all of them hardly ever but for copies."""
+    flowers = load_iris(as_frame=True).frame.rename(columns=lambda name: name.replace(" (cm)", "").replace(" ", "_"))
+    flowers["target"] = flowers["target"].map({0: "a", 1: "b", 2: "c"})
+    columns = [{"name": name, "type": "number"} for name in flowers.columns[:4]]
+    columns.append({"name": "target", "type": "category", "role": "target"})
+    base = usecase("classification").model_dump(mode="json")
+    case = parse_usecase({**base, "contract": {"task": "classification", "columns": columns}}, source="planted")
+    twice = pd.concat([flowers, flowers.sample(frac=share, random_state=1)], ignore_index=True)
+    assert copied_rows(case, *split_holdout(flowers, case)).outcome == "passed"
+    assert copied_rows(case, *split_holdout(twice, case)).outcome == "failed"
+
+
+@pytest.mark.parametrize("rows", [200, 2_000])
+def test_coarse_numbers_that_repeat_by_themselves_are_no_copies(rows):
+    """Ages and counts, apart or going together, that tell the class for certain."""
+    rng = np.random.default_rng(rows)
+    pages, age = rng.poisson(6, rows), rng.integers(18, 80, rows)
+    for second in (age, pages * 5 + rng.integers(0, 3, rows)):
+        frame = visits(rows=rows).assign(pages=pages, age=second.astype(float))
+        frame["buys"] = np.where(frame["age"] + 3 * pages > 60, "yes", "no")
+        assert (
+            copied_rows(usecase("classification"), *split_holdout(frame, usecase("classification"))).outcome == "passed"
+        )
+
+
 def test_rows_that_tell_the_class_and_repeat_by_themselves_are_no_copies():
     """Few patterns, each nearly always of one class; or one pattern, as of a machine that stands still, very often."""
     few = visits().assign(age=lambda f: f["age"].round(-1), pages=lambda f: f["pages"] // 3)
@@ -490,6 +519,15 @@ def test_a_class_seen_once_breaks_nothing(rows):
         positions = np.random.default_rng(seed).choice(len(frame), rows, replace=False)
         odd = frame.assign(buys=frame["buys"].where(~np.isin(np.arange(len(frame)), positions), "perhaps"))
         assert judge(usecase("classification"), odd).verdict in ("promote", "hold")
+
+
+def test_held_out_rows_of_one_class_decide_nothing():
+    """To be surer than the dummy of the one class that is there is no merit."""
+    frame = visits()
+    few = frame[(frame["buys"] == "no") | (np.arange(len(frame)) == frame.index[frame["buys"] == "yes"][0])]
+    report = judge(usecase("classification"), few)
+    assert report.verdict == "hold"
+    assert "held-out rows buys is no" in report.sentence
 
 
 def test_a_model_that_a_rare_class_has_spoilt_is_not_promoted():
