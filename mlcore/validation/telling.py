@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -29,6 +29,9 @@ _FEWEST_OF_A_VALUE: Final = 5
 _FEWEST_KNOWN: Final = (50, 20, 5)
 #: A value that is so many times as frequent as the next one, and that of so many rows, stands for nothing known.
 _PLACEHOLDER: Final = (10, 0.05)
+#: Labels of fewer held-out rows may be told by luck: the others must be told as well, a fifth from the rest at a time.
+_LUCK_ROWS: Final = 1_000
+_FIFTHS: Final = 5
 #: A column that equals a target of at least so many values in such a share of the rows was copied from it there.
 _MANY_VALUES: Final = 50
 _EQUAL: Final = 0.2
@@ -36,12 +39,17 @@ _EQUAL: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """The target of the rows fitted on and held out, of which columns are asked."""
+    """The target of the rows fitted on and held out, of which columns are asked, and what share of it one may tell."""
 
     target: Array
     truth: Array
     regression: bool
     name: str
+    limit: float
+
+    def of(self, target: Array, truth: Array) -> _Table:
+        """Return the same for other rows."""
+        return replace(self, target=target, truth=truth)
 
 
 def columns_that_know(usecase: UseCase, train: pd.DataFrame, holdout: pd.DataFrame) -> GuardResult:
@@ -56,7 +64,7 @@ def columns_that_know(usecase: UseCase, train: pd.DataFrame, holdout: pd.DataFra
     contract, policy = usecase.contract, usecase.validation.leaks
     before, now = (rows.iloc[evenly_spread(len(rows), _MOST_ROWS)] for rows in _apart(train, holdout, contract))
     target, truth = (target_values(rows, contract) for rows in (before, now))
-    table = _Table(target, truth, contract.task == "regression", contract.target.name)
+    table = _Table(target, truth, contract.task == "regression", contract.target.name, policy.maximum_column_skill)
     best, knowing = 0.0, []
     for column in suspects(usecase):
         values = numbers(column, before, before), numbers(column, before, now)
@@ -104,7 +112,7 @@ def _told_by(column: Column, before: Array, now: Array, table: _Table) -> Iterat
     ):
         if known is None or known[0].all():
             continue
-        part = _Table(table.target[known[0]], table.truth[known[1]], table.regression, table.name)
+        part = table.of(table.target[known[0]], table.truth[known[1]])
         if _can_tell(part):
             skill = _skill(placed[0][known[0]], placed[1][known[1]], part)
             yield skill, f"{column.name} alone explains {skill:.1%} of {table.name} {where} ({known[0].mean():.0%})"
@@ -147,6 +155,21 @@ def _told_by_a_gap(column: Column, before: Array, now: Array, table: _Table) -> 
 
 
 def _skill(before: Array, now: Array, table: _Table) -> float:
+    """Return what one column tells of the held-out rows; of few ones, no more than it tells of all."""
+    skill = _skill_held_out(before, now, table)
+    if table.regression or len(now) >= _LUCK_ROWS or skill < table.limit:
+        return skill
+    values, target = np.concatenate([before, now]), np.concatenate([table.target, table.truth])
+    parts = [np.arange(len(values)) % _FIFTHS == number for number in range(_FIFTHS)]
+    found = [
+        _skill_held_out(values[~part], values[part], table.of(target[~part], target[part]))
+        for part in parts
+        if len(np.unique(target[part])) > 1
+    ]
+    return min([skill, float(np.mean(found))]) if found else skill
+
+
+def _skill_held_out(before: Array, now: Array, table: _Table) -> float:
     """Return the share of the squared error, or of the log loss or of the wrong labels, that one column takes away.
 
     The column is asked by a tree, which follows what is smooth, and by a table of its values, which knows codes.
