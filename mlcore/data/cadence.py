@@ -38,12 +38,15 @@ class Window:
         As ISO 8601 has durations.
     rows : float
         Of a usual window.
+    step_days : float
+        Between a time and the next one, usually.
     """
 
     period: str = "week"
     days: float = 7
     label_wait: str = "P7D"
     rows: float = _LEAST_ROWS
+    step_days: float = 0.0
 
     def numbers(self, times: pd.Series) -> Any:
         """Return the window of each row, as a count of such lengths since 1970."""
@@ -86,11 +89,11 @@ def draft_window(times: pd.Series | None) -> Window:
     windows: list[Window] = []
     lengths = []
     moments = known.drop_duplicates().sort_values()
-    usual = moments.diff().median() / pd.Timedelta(days=1) if len(moments) > _LEAST_WINDOWS else 0.0
+    step = moments.diff().median() / pd.Timedelta(days=1) if len(moments) > _LEAST_WINDOWS else 0.0
     for period, days, wait in _PERIODS:
-        if windows and days < usual:
+        if windows and days < step:
             break
-        window = Window(period, days, wait)
+        window = Window(period, days, wait, step_days=step)
         counts = pd.Series(window.numbers(known)).value_counts()
         windows.append(replace(window, rows=float(counts.median())))
         lengths.append(len(counts))

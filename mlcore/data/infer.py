@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from mlcore.data.cadence import draft_window
+from mlcore.data.cadence import Window, draft_window
 from mlcore.data.clock import find_clock
 from mlcore.data.dependence import block_length
 from mlcore.data.describe import describe, missing_in_windows, typed, without_sentinels
@@ -96,7 +96,7 @@ def infer_usecase(source: str, *, name: str, target: str, time: str | None, owne
         "contract": {"task": task, "columns": columns, "minimum_rows": max(1, min(100, len(frame) // 10))},
         **_kept(frame, at),
         "training": {
-            "features": [{"kind": "calendar", "columns": [at], "parts": _calendar(frame[at])}] if at else [],
+            "features": [{"kind": "calendar", "columns": [at], "parts": _calendar(frame[at], window)}] if at else [],
             "candidates": _candidates(task, len(frame)),
             "search": {"folds": 3, "trials": 8, "seconds": 60, "holdout_fraction": 0.2},
         },
@@ -129,13 +129,10 @@ def _plain_names(frame: pd.DataFrame, source: str) -> dict[str, str]:
     return dict(zip(names, headers, strict=True))
 
 
-def _calendar(times: pd.Series) -> list[str]:
+def _calendar(times: pd.Series, window: Window) -> list[str]:
     """Return the parts of the calendar that vary: a date without a clock has no hour, a day a month no weekday."""
-    import pandas as pd
-
-    usual = times.drop_duplicates().sort_values().diff().median()
     parts = {"hour": times.dt.hour, "weekday": times.dt.weekday, "month": times.dt.month}
-    if usual > pd.Timedelta(days=7):
+    if window.step_days > 7:
         del parts["weekday"]
     return [name for name, values in parts.items() if values.nunique() > 1] or ["month"]
 
