@@ -20,6 +20,8 @@ _LEAST_ROWS: Final = 100
 _MOST_CHANCE: Final = 0.6
 #: Rows whose season was not trained on must be no more than this.
 _LEAST_SEEN: Final = 0.95
+#: Days are fewer rows: then the season explains a move that is so much smaller against so many rows of it.
+_LEAST_FEW, _SMALLER = 20, 0.5
 
 
 def season_of(
@@ -30,7 +32,8 @@ def season_of(
     The training rows are weighted to the window's mix of months; where those were not all trained on, to its mix of
     hours, and of days of the week. The column has moved with the season when the population stability index against
     them is below 0.1, beyond what is expected of two samples of one law: (bins - 1)(1/n + 1/m) (Yurdakul, 2018), with
-    n the effective number of weighted rows (Kish, 1965).
+    n the effective number of weighted rows (Kish, 1965). Of 20 to 100 of those, too few for bins, the column must be
+    half as far away as from all of training, by the largest difference of the distributions (Kolmogorov-Smirnov).
 
     Parameters
     ----------
@@ -46,6 +49,10 @@ def season_of(
         return None
     for calendar, weights in _same_seasons(sample[time], rows[time]):
         effective = float(weights.sum() ** 2 / np.square(weights).sum())
+        if _LEAST_FEW <= effective < _LEAST_ROWS:
+            far, near = (_distance(sample[name], rows[name], mix) for mix in (np.ones(len(weights)), weights))
+            if near <= _SMALLER * far:
+                return f"{name} is nearer to training in the same {calendar} (distance {near:.2f}, not {far:.2f})"
         if effective < _LEAST_ROWS:
             continue
         expected, actual = _counts(sample[name], rows[name], weights * effective / weights.sum())
@@ -54,6 +61,21 @@ def season_of(
         if chance <= _MOST_CHANCE and effect < _SAME + chance:
             return f"{name} is as it was in training in the same {calendar} (PSI {effect:.2f})"
     return None
+
+
+def _distance(before: Numbers, now: Numbers, weights: Numbers) -> float:
+    """Return the largest difference between the shares of rows up to a value, or of rows with a category."""
+    if before.dtype.kind == "f":
+        there, now = np.isfinite(before), now[np.isfinite(now)]
+        before, weights = before[there], weights[there]
+    labels = np.unique(np.concatenate([before, now]))
+    size = len(labels)
+    shares = [
+        np.bincount(np.searchsorted(labels, values), mix, size) / max(1e-12, float(mix.sum()))
+        for values, mix in ((before, weights), (now, np.ones(len(now))))
+    ]
+    apart = shares[0] - shares[1]
+    return float(np.abs(np.cumsum(apart)).max(initial=0.0) if before.dtype.kind == "f" else np.abs(apart).sum() / 2)
 
 
 def _same_seasons(trained: Numbers, now: Numbers) -> Iterator[tuple[str, Numbers]]:

@@ -34,6 +34,20 @@ def test_a_season_explains_its_own_move_only(seed):
 
 
 @pytest.mark.parametrize("seed", range(5))
+def test_a_month_of_days_has_few_rows_of_its_season(seed):
+    """Thirty days of the year before are too few for bins: a season is nearer to them than to the year."""
+    rng = np.random.default_rng(seed)
+    trained, july, warmer = (
+        {name: values[::8] for name, values in _year(rng, day, days, more).items()}
+        for day, days, more in ((18_262, 366, 0.0), (18_628 + 181, 31, 0.0), (18_628 + 181, 31, 8.0))
+    )
+    assert "same months" in (season_of("value", trained, july, "at", independent=1 / 7) or "")
+    assert season_of("value", trained, warmer, "at", independent=1 / 7) is None
+    half = {name: values[:180] for name, values in trained.items()}
+    assert season_of("value", half, july, "at", independent=1 / 7) is None
+
+
+@pytest.mark.parametrize("seed", range(5))
 def test_another_mix_of_hours_is_reweighted(seed):
     """Without the month in training, a window of the night alone is compared with the nights."""
     rng = np.random.default_rng(seed)
