@@ -10,9 +10,10 @@ import numpy as np
 
 from mlcore.diagnosis.clock import clock_faults
 from mlcore.diagnosis.findings import FeatureDiagnosis, fault, numbers, open_columns
+from mlcore.diagnosis.fixed import contradicting, never_so_still
 from mlcore.diagnosis.relations import Relations
 from mlcore.diagnosis.season import season_of
-from mlcore.diagnosis.signatures import LEAST_ROWS, broken_text, missing_burst, piled, stuck
+from mlcore.diagnosis.signatures import LEAST_ROWS, broken_text, missing_burst, piled, seldom_moves, stuck
 from mlcore.diagnosis.units import swapped, wrong_units
 from mlcore.drift.baseline import PREDICTION, SCORE
 from mlcore.drift.sample import microseconds
@@ -139,7 +140,8 @@ def diagnose(
     if len(frame) < minimum_rows:
         known = f"{len(frame):,} rows, {minimum_rows:,} are asked for."
         return Diagnosis("too_little_data", f"There is too little data to judge by: {known}", (), evidence)
-    faults = _faults(contract, baseline, frame, quality, recent) if quality is not None else ()
+    harmed = performance is not None and performance.outcome == "harmed"
+    faults = _faults(contract, baseline, frame, quality, recent, harmed=harmed) if quality is not None else ()
     if faults:
         names = ", ".join(dict.fromkeys(fault.name for fault in faults))
         sentence = f"The data is faulty in {names}: {faults[0].sentence}"
@@ -148,7 +150,7 @@ def diagnose(
     evidence["season"] = list(seasons.values())
     shifts = tuple(item for item in _shifts(drift) if item.name not in seasons) if drift is not None else ()
     moved = ", ".join(shift.name for shift in shifts[:3]) + (f" and {len(shifts) - 3} more" if len(shifts) > 3 else "")
-    if performance is not None and performance.outcome == "harmed":
+    if performance is not None and harmed:
         if shifts:
             return Diagnosis(
                 "harmful_shift", f"{moved} moved and the model is harmed: {performance.sentence}", shifts, evidence
@@ -210,10 +212,18 @@ def _seasons(contract: DataContract, baseline: Baseline, frame: pd.DataFrame, dr
 
 
 def _faults(
-    contract: DataContract, baseline: Baseline, frame: pd.DataFrame, quality: Quality, recent: pd.DataFrame | None
+    contract: DataContract,
+    baseline: Baseline,
+    frame: pd.DataFrame,
+    quality: Quality,
+    recent: pd.DataFrame | None,
+    *,
+    harmed: bool,
 ) -> tuple[FeatureDiagnosis, ...]:
     failed = {check.column: check.sentence for check in quality.failures}
-    found = _signatures(contract, baseline, frame, recent, frozenset(failed)) if len(frame) >= LEAST_ROWS else {}
+    found = {}
+    if len(frame) >= LEAST_ROWS:
+        found = _signatures(contract, baseline, frame, recent, frozenset(failed), harmed=harmed)
     for column in contract.inputs:
         if column.name in failed:
             found.setdefault(column.name, fault(column.name, failed[column.name]))
@@ -228,31 +238,34 @@ def _signatures(
     frame: pd.DataFrame,
     recent: pd.DataFrame | None,
     broken: frozenset[str],
+    *,
+    harmed: bool,
 ) -> dict[str, FeatureDiagnosis]:
     """Return the faults whose marks the window bears, by column; of several marks of one the first is told."""
     columns = open_columns(contract, frame)
     rows = _rows(contract, baseline, frame)
     relations = Relations(contract, baseline, rows.keys())
-    stamps = rows.get(contract.time.name) if contract.time is not None else None
+    time = contract.time.name if contract.time is not None else ""
+    stamps = rows.get(time)
     found: dict[str, FeatureDiagnosis] = {}
     for column in columns:
         told = None
         if column.name in baseline.numeric:
             before = baseline.numeric[column.name]
             values = rows[column.name]
-            told = missing_burst(column, before, float(np.isnan(values).mean())) or stuck(
+            told = missing_burst(column, before, float(np.isnan(values).mean()), harmed=harmed) or stuck(
                 column,
                 before,
                 values,
                 relations.expected(column.name, rows),
                 baseline.sample.get(column.name),
                 stamps,
-                baseline.sample.get(contract.time.name) if contract.time is not None else None,
+                baseline.sample.get(time),
             )
         elif column.name in baseline.categories:
             known = baseline.categories[column.name]
             missing = float(frame[column.name].isna().mean())
-            told = missing_burst(column, known, missing)
+            told = missing_burst(column, known, missing, harmed=harmed)
             if told is None and column.type == "category":
                 told = broken_text(column, known, rows[column.name])
         if told is not None:
@@ -273,9 +286,38 @@ def _signatures(
         if column.name in baseline.numeric and column.name not in found:
             expected = relations.expected(column.name, rows)
             told = piled(column, baseline.numeric[column.name], rows[column.name], expected, stamps)
+            told = told or _fixed(column.name, baseline, relations, rows, earlier, time)
             if told is not None:
                 found[column.name] = fault(column.name, told)
     return found
+
+
+def _fixed(
+    name: str,
+    baseline: Baseline,
+    relations: Relations,
+    rows: Mapping[str, Any],
+    earlier: Mapping[str, Any],
+    time: str,
+) -> str | None:
+    """Return what is said of a column that has one value where it should have others."""
+    sample = baseline.sample
+    if name not in sample or seldom_moves(sample[name]):
+        return None
+    if (
+        time in rows
+        and time in sample
+        and never_so_still(rows[name], rows[time], sample[name], sample[time], earlier.get(name))
+    ):
+        return f"{name} is {rows[name][np.isfinite(rows[name])][0]:g} in all rows, as no such stretch of training was"
+    told = [relations.expected(name, values) if name in values else None for values in (rows, sample, earlier)]
+    if told[0] is None or told[1] is None:
+        return None
+    last = None if told[2] is None else (earlier[name], told[2])
+    found = contradicting(rows[name], told[0], sample[name], told[1], last)
+    if found is None:
+        return None
+    return f"{name} is {found[0]:g} in {found[1]:.0%} of the rows, where the other columns say another value"
 
 
 def _rows(contract: DataContract, baseline: Baseline, frame: pd.DataFrame) -> dict[str, Any]:

@@ -76,9 +76,17 @@ _MOJIBAKE_FRACTION: Final = 0.01
 _GARBAGE: Final = ("\ufffd", "\ufeff", "ï»¿", "Ã", "Â", "â€", "ÿþ", "þÿ")
 
 
-def missing_burst(column: Column, before: NumericBaseline | CategoryBaseline, missing: float) -> str | None:
-    """Return what is said of more missing values than there ever were."""
-    if missing <= before.missing_fraction + _MISSING_BURST or before.missing_fraction >= _SELDOM_THERE:
+def missing_burst(
+    column: Column, before: NumericBaseline | CategoryBaseline, missing: float, *, harmed: bool = True
+) -> str | None:
+    """Return what is said of more missing values than there ever were.
+
+    As many as the contract allows are a fault only where the model is harmed besides.
+    """
+    allowed = before.missing_fraction + _MISSING_BURST
+    if not harmed:
+        allowed = max(allowed, column.maximum_missing_fraction)
+    if missing <= allowed or before.missing_fraction >= _SELDOM_THERE:
         return None
     return f"{missing:.0%} of {column.name} are missing, {before.missing_fraction:.0%} were in training"
 

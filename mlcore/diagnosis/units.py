@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: A conversion must bring the values this much nearer to the baseline (Kolmogorov-Smirnov distance).
 _GAIN: Final = 0.3
+#: Zeros as common as this, as of rain, are left out of what is compared: they stay zero in every unit.
+_MANY_ZEROS: Final = 0.2
 #: No season multiplies a quantity by this between one window and the next, its spread included.
 _FAR_FACTOR: Final = 5.0
 #: Mean absolute residuals, in units of the last healthy window's or the baseline's, whichever are larger: beyond the
@@ -38,6 +40,8 @@ _BEYOND: Final = 0.25
 _LEAST_FOR_RECENT: Final = 200
 _LEAST_FOR_NEARER: Final = 12
 _EXCHANGED: Final = 0.25
+#: Nearer to half where the other columns say the same of its partner.
+_HALVED: Final = 0.5
 _LEAST_DISTANCE: Final = 0.15
 #: The hours of one day are no distribution: an odd day can look like another column's.
 _LEAST_FOR_SHAPE: Final = 48
@@ -45,6 +49,7 @@ _LEAST_FOR_SHAPE: Final = 48
 _APART: Final = 0.9
 #: A step at the window's edge of so many times the largest within the last healthy window is none of the world.
 _EDGE: Final = 2.0
+_LEAST_MOVES: Final = 8
 #: Values written with more decimals have none of their own; of so many the baseline's are told by.
 _MOST_DECIMALS, _DIGITS_OF = 5, 5_000
 #: Digits tell something from so many different values on; where nearly all have them, and most have others.
@@ -105,12 +110,18 @@ def _possible(column: Column, *, guesses: bool) -> Iterator[tuple[str, float, fl
 
 def _has_moved(before: Numbers, now: Numbers) -> tuple[bool, bool]:
     """Return whether a column is elsewhere than in training, and whether it has other decimals."""
-    now = now[np.isfinite(now)]
+    before, now = _moving(before, before), _moving(before, now)
     if len(now) < _LEAST_FOR_NEARER or not len(before):
         return False, False
     step, some = 2 * _half_step(_thinned(before)), now[now != 0]
     fine = len(np.unique(some)) >= _LEAST_FOR_DIGITS and step > 0 and _multiples(some, step) <= 1 - _ALL_OTHER
     return _distance(before, now) >= _GAIN, fine
+
+
+def _moving(known: Numbers, values: Numbers) -> Numbers:
+    """Return the values that are there, without zeros where many of the known ones are."""
+    values = values[np.isfinite(values)]
+    return values[values != 0] if float((known == 0).mean()) >= _MANY_ZEROS else values
 
 
 def _has_left(recent: Numbers | None, now: Numbers) -> bool:
@@ -142,26 +153,28 @@ def _score(
 
     For a guess two things must speak, or the digits do.
     """
-    before = baseline.numeric[column.name]
-    now = rows[column.name]
+    known, now, last = baseline.numeric[column.name].values, rows[column.name], recent.get(column.name)
+    if offset == 0:
+        now, last = _moving(known, now), None if last is None else _moving(known, last)
+        known = _moving(known, known)
     now = now[np.isfinite(now)]
     undone = (now - offset) / factor
-    if len(now) == 0 or before.deviation == 0 or not _in_range(column, undone):
+    if not min(len(now), len(known)) or np.ptp(known) == 0 or not _in_range(column, undone):
         return 0.0
     # what has moved far since it was trained on is known from the last healthy window
-    if not (_near(before.values, undone) or (column.name in recent and _near_recent(recent[column.name], undone))):
+    if not (_near(known, undone) or (last is not None and _near_recent(last, undone))):
         return 0.0
-    far = [_distance(before.values, values) for values in (now, undone)]
-    if column.name in recent and _nearer_as_it_is(recent[column.name], now, undone):
+    far = [_distance(known, values) for values in (now, undone)]
+    if last is not None and _nearer_as_it_is(last, now, undone):
         return 0.0
     named = (factor, offset) in UNIT_FAULTS.get(column.unit, {}).values()
     evidence = 0.0
     if broken and far[1] <= far[0] - (0.0 if named else _GAIN):
         evidence += 1
-    digits = _digits_restored(before.values, now, undone, factor)
-    if digits or (not guessed and _on_scale(before.values, now, undone, factor)):
+    digits = _digits_restored(known, now, undone, factor)
+    if digits or (not guessed and _on_scale(known, now, undone, factor)):
         evidence += 1
-    if abs(math.log(abs(factor))) >= math.log(_FAR_FACTOR) and _spread_restored(before.values, now, undone, far):
+    if abs(math.log(abs(factor))) >= math.log(_FAR_FACTOR) and _spread_restored(known, now, undone, far):
         evidence += 1
     strange = [relations.strangeness(column.name, {**rows, column.name: values}) for values in
                (rows[column.name], (rows[column.name] - offset) / factor)]  # fmt: skip
@@ -170,7 +183,7 @@ def _score(
         evidence += 1
     elif strange[1] is not None and strange[0] is not None and strange[1] > max(_CONTRADICTS * usual, strange[0]):
         return 0.0
-    if column.name in recent and _continued(recent[column.name], rows[column.name], factor, offset):
+    if last is not None and _continued(last, now, factor, offset):
         evidence += 1
     if guessed and not digits and evidence < _LEAST_FOR_GUESS:
         return 0.0
@@ -282,9 +295,11 @@ def _continued(recent: Numbers, now: Numbers, factor: float, offset: float) -> b
         if far >= (0.5 if rows >= _LEAST_FOR_RECENT else _FAR_APART) and near <= _EXCHANGED * far:
             return True
     steps = np.abs(np.diff(recent))
-    largest = max(float(steps.max()), 1e-12)
-    # a series moves little between rows: elsewhere the steps are as large as the spread, and say nothing
-    if np.median(steps) > 0.2 * max(float(recent.std()), 1e-12):
+    moves, largest = steps[steps > 0], max(float(steps.max()), 1e-12)
+    # a series moves little between rows: elsewhere the steps are as large as the spread, and say nothing; of several
+    # rows of one moment it does not move between most
+    usual = np.median(steps) or np.median(moves) if len(moves) >= _LEAST_MOVES else np.inf
+    if usual > 0.2 * max(float(recent.std()), 1e-12):
         return False
     return bool(abs(now[0] - recent[-1]) > _EDGE * largest and abs(undone[0] - recent[-1]) <= largest)
 
@@ -349,12 +364,15 @@ def _numbers_swapped(
     ):
         return True
     back = {**rows, one: rows[other], other: rows[one]}
-    return all(
+    mended = [
         _reconciled(
             relations.strangeness(name, rows), relations.strangeness(name, back), _usual(name, recent, relations)
         )
         for name in (one, other)
-    )
+    ]
+    # of a column to which none relates its distribution speaks
+    nearer = [far >= _LEAST_DISTANCE and near <= _HALVED * far for far, near in zip(distances, crossed, strict=True)]
+    return any(mended) and all(map(any, zip(mended, nearer, strict=True)))
 
 
 def _categories_swapped(one: str, other: str, baseline: Baseline, rows: Mapping[str, Any], *_: Any) -> bool:

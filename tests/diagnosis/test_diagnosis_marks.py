@@ -66,7 +66,12 @@ def test_a_column_that_is_hardly_there_may_be_missing():
     """Gusts are measured now and then; a sensor that always was there is missed."""
     gusts = numeric_baseline(pd.Series(np.where(RNG.random(500) < 0.7, np.nan, 1.0) * RNG.random(500)))
     assert missing_burst(X, gusts, 0.92) is None
-    assert missing_burst(X, numeric_baseline(pd.Series(RNG.random(500))), 0.2) is not None
+    always = numeric_baseline(pd.Series(RNG.random(500)))
+    assert missing_burst(X, always, 0.2) is not None
+    # what the contract allows is looked into where the model is harmed besides
+    allowed = Column(name="x", type="number", maximum_missing_fraction=0.3)
+    assert missing_burst(allowed, always, 0.2, harmed=False) is None
+    assert missing_burst(allowed, always, 0.2, harmed=True) is not None
 
 
 def test_growth_over_years_is_no_other_unit():
