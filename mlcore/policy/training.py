@@ -99,6 +99,12 @@ class SearchPolicy(Frozen):
     holdout_fraction: float = Field(
         default=0.15, gt=0, lt=0.5, description="Newest share of the rows (random without a time column)."
     )
+    holdout_longest: timedelta | None = Field(
+        default=None,
+        gt=timedelta(0),
+        description="The held-out rows are of no longer time than this, as long as contract.minimum_rows are: what has "
+        "changed is learned from sooner. Empty: the whole share.",
+    )
     seed: int = Field(default=0, description="The same seed and data give the same model.")
 
 

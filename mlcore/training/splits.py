@@ -80,7 +80,7 @@ def target_values(frame: pd.DataFrame, contract: DataContract) -> Array:
 
 
 def split_holdout(frame: pd.DataFrame, usecase: UseCase) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Split off the rows that judge: the newest share, whole time stamps kept together.
+    """Split off the rows that judge: the newest share or stretch, whole time stamps kept together.
 
     Without a time column rows are drawn at random: rows that share a key stay together, else classes keep
     their shares. The same frame and use case give the same split.
@@ -105,7 +105,11 @@ def split_holdout(frame: pd.DataFrame, usecase: UseCase) -> tuple[pd.DataFrame, 
     if len(rows) < 2:
         raise _too_few(usecase, "at least 2 rows with a target", str(len(rows)))
     if contract.time is not None:
-        held_out = _newest(_times(rows, contract), policy.holdout_fraction)
+        times = _times(rows, contract)
+        held_out = _newest(times, policy.holdout_fraction)
+        if policy.holdout_longest is not None:
+            recent = held_out & (times > times.max() - np.timedelta64(policy.holdout_longest))
+            held_out = recent if recent.sum() >= contract.minimum_rows else held_out
         if held_out.all() or not held_out.any():
             raise _too_few(usecase, "at least 2 different time stamps", "1")
     else:

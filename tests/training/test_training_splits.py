@@ -29,6 +29,18 @@ def test_the_holdout_is_the_newest_share(bikeshare: UseCase, rentals: pd.DataFra
     pd.testing.assert_frame_equal(holdout, again[1])
 
 
+def test_no_more_is_held_out_than_the_longest_time(bikeshare: UseCase, rentals: pd.DataFrame) -> None:
+    """Of a long past a share is so long that what has changed since is not learned for months."""
+    contract = bikeshare.contract.model_copy(update={"minimum_rows": 100})
+    few = _with_search(bikeshare.model_copy(update={"contract": contract}), holdout_longest=timedelta(days=7))
+    train, holdout = split_holdout(rentals, few)
+    assert len(train) + len(holdout) == len(rentals)
+    assert train["recorded_at"].max() == rentals["recorded_at"].max() - timedelta(days=7)
+    # two days are fewer rows than are asked for: the share it is
+    short = _with_search(few, holdout_longest=timedelta(days=2))
+    assert len(split_holdout(rentals, short)[1]) / len(rentals) == pytest.approx(0.15, abs=0.01)
+
+
 def test_a_time_stamp_is_never_on_both_sides(bikeshare: UseCase, rentals: pd.DataFrame) -> None:
     """Rows of one hour stay together in the holdout and in every fold."""
     doubled = pd.concat([rentals.assign(recorded_at=rentals["recorded_at"].dt.floor("D")), rentals[:0]])
