@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +22,9 @@ _LEAST_MINIMUM: Final = 12
 #: Of so many windows at most so many lead to a retraining.
 _BUDGET: Final = 4
 _BUDGET_WINDOWS: Final = 10
+#: Held out are the newest windows, and days enough for the gate's blocks of a day.
+_HOLDOUT_WINDOWS: Final = 4
+_LEAST_HOLDOUT: Final = 14
 _NAMES: Final = {"month": "monthly", "week": "weekly", "day": "daily", "hour": "hourly"}
 _MOST_NEW_ROWS: Final = 100
 
@@ -61,6 +65,11 @@ class Window:
             "minimum_rows": int(min(_MOST_MINIMUM, max(_LEAST_MINIMUM, self.rows / 2))),
             "label_wait": self.label_wait,
         }
+
+    @property
+    def holdout_days(self) -> int:
+        """So many days tell a better model from a worse one; what came before them is learned."""
+        return max(_LEAST_HOLDOUT, math.ceil(_HOLDOUT_WINDOWS * self.days))
 
     def to_retraining(self) -> dict[str, Any]:
         """Return the section ``retraining``: what it may spend is a share of the windows."""

@@ -98,6 +98,7 @@ def _on_section(section: str, values: dict[str, Any]) -> list[str]:
         return [
             f"The best constant answer and {candidates} algorithms are compared, in {search['trials']} trials and",
             f"{search['seconds']} seconds at most. For a better model raise both; take out what you don't want.",
+            *(["The newest rows, holdout_longest at most, judge a model, and teach the next one alone."] * has_time),
         ]
     if section == "approval":
         return ["A retraining that drift started waits for a person: required: never | always | by_cause."]

@@ -98,13 +98,21 @@ def infer_usecase(source: str, *, name: str, target: str, time: str | None, owne
         "training": {
             "features": [{"kind": "calendar", "columns": [at], "parts": _calendar(frame[at], window)}] if at else [],
             "candidates": _candidates(task, len(frame)),
-            "search": {"folds": 3, "trials": 8, "seconds": 60, "holdout_fraction": 0.2},
+            "search": {
+                "folds": 3,
+                "trials": 8,
+                "seconds": 60,
+                "holdout_fraction": 0.2,
+                **({"holdout_longest": f"P{window.holdout_days}D"} if at else {}),
+            },
         },
         "validation": {"block": "P1D"} if at else {},
         "approval": {"required": "by_cause", "causes": ["drift"], "approvers": [owner]},
         "monitoring": {
             "windows": [window.to_rule()],
             **_drift(features, frame[at] if at else None, window.period),
+            # a log loss is mostly what nobody can know: a tenth more is much of what a model does know
+            **({"performance": {"maximum_worsening_fraction": 0.1}} if task == "classification" else {}),
         },
         "retraining": window.to_retraining(),
     }

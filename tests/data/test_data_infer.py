@@ -166,6 +166,9 @@ def test_windows_of_a_draft_fit_the_rows(every, rows, period, tmp_path):
     rule = usecase.monitoring.windows[0]
     assert rule.period == period
     assert rule.minimum_rows < {"hour": 60, "day": 24, "week": 168, "month": 28}[period]
+    held_out = usecase.training.search.holdout_longest
+    assert held_out is not None
+    assert held_out.days == {"hour": 14, "day": 14, "week": 28, "month": 120}[period]
 
 
 def test_rows_of_several_shops_a_day_are_all_kept(tmp_path):
