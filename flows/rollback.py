@@ -11,7 +11,7 @@ from mlcore.failpoints import failpoint
 
 @stage("rollback")
 async def rollback(usecase: str, reason: str, actor: str = "") -> int:
-    """Make the previous champion the champion again and serve it.
+    """Make the previous champion the champion again and serve it; the same reason once more only carries this on.
 
     Args:
         usecase: Name of the use case.

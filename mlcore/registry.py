@@ -125,6 +125,9 @@ def promote(
 def rollback(tx: Transaction, usecase: str, *, actor: str, reason: str, now: datetime) -> Alias:
     """Make the previous champion the champion again.
 
+    Asked for again with the same reason it changes nothing, or who repeats what failed afterwards would put the model
+    that was taken back into service once more.
+
     Raises
     ------
     RegistryError
@@ -139,13 +142,17 @@ def rollback(tx: Transaction, usecase: str, *, actor: str, reason: str, now: dat
             got="none",
             remedy="`mlops models` shows the versions and their aliases.",
         )
+    told = f"rollback: {reason}"
+    last = tx.get(AliasChange, usecase=usecase, alias="champion", generation=champion.generation)
+    if last is not None and last.reason == told:
+        return champion
     return promote(
         tx,
         usecase,
         previous.version,
         expected_generation=champion.generation,
         actor=actor,
-        reason=f"rollback: {reason}",
+        reason=told,
         now=now,
     )
 

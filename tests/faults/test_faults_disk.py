@@ -1,6 +1,6 @@
 """A disk that fails from the n-th write on: a typed error, nothing half done, then it goes on.
 
-Of steps with hundreds of writes some are tried; with MLOPS_EVERY_WRITE=1 all are, in about half an hour.
+Of steps with hundreds of writes some are tried; with MLOPS_EVERY_WRITE=1 all are, in about an hour.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from tests.faults.conftest import Nursery
 
 EVERY = os.environ.get("MLOPS_EVERY_WRITE") == "1"
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(3600 if EVERY else 900)]
+AT_LENGTH = pytest.mark.skipif(not EVERY, reason="takes minutes")
 PUBLISH, RETRAIN, PACKAGE = "flows/publish.py:publish", "flows/retrain.py:retrain", "flows/package.py:package"
 
 
@@ -31,8 +32,13 @@ def states(disk_nursery: Nursery) -> dict[str, Path]:
         homes[state] = disk_nursery.copy(homes[before], f"disk-{state}")
         disk_nursery.do(step, homes[state])
         before = state
-    homes["captured"] = disk_nursery.copy(homes["champion"], "disk-captured")
-    disk_nursery.do("captured", homes["captured"])
+    further = (
+        ("captured", "champion", "captured", {}),
+        *((("second", "champion", "second", {}), ("closed", "captured", "maintain", {"flush": True})) if EVERY else ()),
+    )
+    for state, before, step, arguments in further:
+        homes[state] = disk_nursery.copy(homes[before], f"disk-{state}")
+        disk_nursery.do(step, homes[state], arguments=arguments)
     return homes
 
 
@@ -40,11 +46,18 @@ def states(disk_nursery: Nursery) -> dict[str, Path]:
     ("state", "step", "number", "most"),
     [
         ("announced", "wake", errno.ENOSPC, 5),
-        pytest.param("announced", "wake", errno.EIO, 1, marks=pytest.mark.skipif(not EVERY, reason="takes minutes")),
+        pytest.param("announced", "wake", errno.EIO, 1, marks=AT_LENGTH),
         ("granted", "promote", errno.EIO, 99),
         ("granted", "promote", errno.ENOSPC, 99),
         ("asked", "answer", errno.ENOSPC, 99),
+        pytest.param("asked", "answer", errno.EIO, 1, marks=AT_LENGTH),
         ("captured", "maintain", errno.ENOSPC, 5),
+        pytest.param("captured", "maintain", errno.EIO, 1, marks=AT_LENGTH),
+        *(
+            pytest.param(state, step, number, 1, marks=AT_LENGTH)
+            for state, step in (("closed", "monitor"), ("second", "roll_back"))
+            for number in (errno.ENOSPC, errno.EIO)
+        ),
     ],
 )
 def test_at_every_write(disk_nursery, states, state, step, number, most):
@@ -75,15 +88,16 @@ def test_at_every_write(disk_nursery, states, state, step, number, most):
     print(f"{step}: {tried} of {write} writes")  # noqa: T201
 
 
-def test_while_a_model_is_made(disk_nursery, states):
-    """A training's disk is full from some write on: one model comes of it, whichever that is."""
+@pytest.mark.parametrize("number", [errno.ENOSPC, pytest.param(errno.EIO, marks=AT_LENGTH)])
+def test_while_a_model_is_made(disk_nursery, states, number):
+    """A training's disk is full, or broken, from some write on: one model comes of it, whichever that is."""
     settle = {"asleep": [PACKAGE]}
-    new = disk_nursery.do("settle", disk_nursery.copy(states["published"], "making-new"), arguments=settle)
+    new = disk_nursery.do("settle", disk_nursery.copy(states["published"], f"making-{number}-new"), arguments=settle)
     assert new["retrainings"] == [["dataset", "done"]]
     write, tried = 1, 0
     while True:
-        home = disk_nursery.copy(states["published"], f"making-{write}")
-        told = disk_nursery("wake", home, write=write, errno=errno.ENOSPC)
+        home = disk_nursery.copy(states["published"], f"making-{number}-{write}")
+        told = disk_nursery("wake", home, write=write, errno=number)
         assert told["code"] == 0, told
         if not told["broke"]:
             break

@@ -424,6 +424,10 @@ def test_promotion_keeps_history_and_refuses_a_stale_view(ledger):
         history = view.all(AliasChange, order_by="generation", usecase="b", alias="champion")
         assert [change.version for change in history] == [1, 3, 1]
         assert len(view.all(OutboxEntry, event=events.MODEL_PROMOTED)) == 3
+    with ledger.transaction() as tx:
+        again = registry.rollback(tx, "b", actor="me", reason="bad feeling", now=NOW)
+        assert (again.version, again.generation) == (1, 3)  # who repeats a run that failed gets no bad model back
+        assert registry.rollback(tx, "b", actor="me", reason="it was not the model", now=NOW).version == 3
     with pytest.raises(RegistryError, match="nothing to go back"), ledger.transaction() as tx:
         registry.rollback(tx, "other", actor="me", reason="", now=NOW)
 
