@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from mlcore.errors import TrainingError
 from mlcore.metrics import Metric
 from mlcore.policy.training import Weighting
-from mlcore.reproducible import sum_in_order
-from mlcore.training.fitting import Bench, Job, fitting_here, search_metric
+from mlcore.training.fitting import Bench, Job, fitting_threads, search_metric
 from mlcore.training.search import SearchResult, planned_trials
 from mlcore.training.trials import Trial
 
@@ -97,7 +94,7 @@ def _meet(bench: Bench, fold: int, fits: Sequence[tuple[Trial, Weighting]]) -> l
         trial, weighting = fit
         return bench.meet(Job(trial, *plan[trial.number], fold), weighting)
 
-    with fitting_here(), ThreadPoolExecutor(len(os.sched_getaffinity(0)), "fit", sum_in_order) as pool:
+    with fitting_threads() as pool:
         return list(pool.map(meet, fits))
 
 

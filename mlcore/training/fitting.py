@@ -184,9 +184,8 @@ Runner = Callable[[NextJob, Bench], Iterator[Trial]]
 
 def in_threads(next_job: NextJob, bench: Bench) -> Iterator[Trial]:
     """Meet the jobs in as many threads as this process may use cores; so many fits are in memory at once, no more."""
-    cores = len(os.sched_getaffinity(0))
-    with fitting_here(), ThreadPoolExecutor(cores, "fit", sum_in_order) as pool:
-        yield from as_done(next_job, lambda job: pool.submit(bench.meet, job), cores)
+    with fitting_threads() as pool:
+        yield from as_done(next_job, lambda job: pool.submit(bench.meet, job), len(os.sched_getaffinity(0)))
 
 
 def as_done(next_job: NextJob, submit: Callable[[Job], Future[Trial]], most: int) -> Iterator[Trial]:
@@ -199,6 +198,13 @@ def as_done(next_job: NextJob, submit: Callable[[Job], Future[Trial]], most: int
             return
         done, running = wait(running, return_when=FIRST_COMPLETED)
         yield from (future.result() for future in done)
+
+
+@contextmanager
+def fitting_threads() -> Iterator[ThreadPoolExecutor]:
+    """Give as many threads as this process may use cores, to fit in as `fitting_here` says."""
+    with fitting_here(), ThreadPoolExecutor(len(os.sched_getaffinity(0)), "fit", sum_in_order) as pool:
+        yield pool
 
 
 @contextmanager

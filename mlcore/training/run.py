@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -15,13 +13,13 @@ import numpy as np
 from mlcore.errors import TrainingError
 from mlcore.metrics import Output, all_metrics, metric_named
 from mlcore.policy.training import Candidate, Weighting
-from mlcore.reproducible import sum_in_order
 from mlcore.training.choice import choose
 from mlcore.training.fitting import (
     Bench,
     Job,
     Runner,
     fitting_here,
+    fitting_threads,
     in_threads,
     score_sample,
     search_metric,
@@ -219,7 +217,7 @@ def train_model(
         return gate.value(truth, Output.of(_fit(sibling, known, target, weights), held_out))
 
     # what is fitted once more, only to be measured, keeps the cores busy that the winner leaves
-    with fitting_here(), ThreadPoolExecutor(len(os.sched_getaffinity(0)), "measure", sum_in_order) as pool:
+    with fitting_threads() as pool:
         winner = pool.submit(_fit, pipeline[1:], known, target, weights)
         luck = [pool.submit(measure_sibling, sibling) for sibling in siblings]
         curve = pool.submit(_learning_curve, bench, candidate, best) if evidence else None
