@@ -19,6 +19,18 @@ from tests.faults.server import Events
 
 ROOT = Path(__file__).parents[2]
 
+#: The steps that lead from one state to the next; each state is a home of its own.
+STATES = (
+    ("announced", "empty", "announce", {}),
+    ("published", "announced", "wake", {"only": "flows/publish.py:publish"}),
+    ("asked", "published", "wake", {"only": "flows/retrain.py:retrain"}),
+    ("granted", "asked", "answer", {}),
+    ("champion", "granted", "promote", {}),
+    ("second", "champion", "second", {}),
+    ("captured", "champion", "captured", {}),
+    ("closed", "captured", "maintain", {"flush": True}),
+)
+
 
 class Nursery:
     """Forks a child for each order, and says how it ended."""
@@ -79,6 +91,16 @@ class Nursery:
         self._process.stdin.close()
         self._process.kill()
         self._process.wait(30)
+
+
+def in_each_state(nursery: Nursery) -> dict[str, Path]:
+    """Make an installation in each state of the loop."""
+    homes = {"empty": nursery.folder / "empty"}
+    homes["empty"].mkdir()
+    for state, before, step, arguments in STATES:
+        homes[state] = nursery.copy(homes[before], state)
+        nursery.do(step, homes[state], arguments=arguments)
+    return homes
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import Nursery
+from tests.faults.conftest import Nursery, in_each_state
 
 EVERY = os.environ.get("MLOPS_EVERY_WRITE") == "1"
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(3600 if EVERY else 900)]
@@ -22,24 +22,8 @@ PUBLISH, RETRAIN, PACKAGE = "flows/publish.py:publish", "flows/retrain.py:retrai
 
 @pytest.fixture(scope="module")
 def states(disk_nursery: Nursery) -> dict[str, Path]:
-    """Installations before what is tried."""
-    homes = {"empty": disk_nursery.folder / "disk-empty"}
-    homes["empty"].mkdir()
-    before = "empty"
-    homes["announced"] = disk_nursery.copy(homes["empty"], "disk-announced")
-    disk_nursery.do("announce", homes["announced"])
-    for state, step in (("published", "publish"), ("asked", "wake"), ("granted", "answer"), ("champion", "promote")):
-        homes[state] = disk_nursery.copy(homes[before], f"disk-{state}")
-        disk_nursery.do(step, homes[state])
-        before = state
-    further = (
-        ("captured", "champion", "captured", {}),
-        *((("second", "champion", "second", {}), ("closed", "captured", "maintain", {"flush": True})) if EVERY else ()),
-    )
-    for state, before, step, arguments in further:
-        homes[state] = disk_nursery.copy(homes[before], f"disk-{state}")
-        disk_nursery.do(step, homes[state], arguments=arguments)
-    return homes
+    """An installation in each state of the loop."""
+    return in_each_state(disk_nursery)
 
 
 @pytest.mark.parametrize(

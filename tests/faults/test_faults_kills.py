@@ -26,7 +26,7 @@ from mlcore import failpoints
 from mlcore.ledger import audit
 from mlcore.ledger.records import AuditEntry, Retraining
 from mlcore.ledger.store import Ledger
-from tests.faults.conftest import Nursery
+from tests.faults.conftest import Nursery, in_each_state
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(900)]
@@ -47,17 +47,6 @@ class Scenario:
     asleep: tuple[str, ...] = (PACKAGE,)  # flows that take long and are not what is killed
 
 
-#: The steps that lead from one state to the next; each state is a home of its own.
-STATES = (
-    ("announced", "empty", "announce", {}),
-    ("published", "announced", "wake", {"only": "flows/publish.py:publish"}),
-    ("asked", "published", "wake", {"only": "flows/retrain.py:retrain"}),
-    ("granted", "asked", "answer", {}),
-    ("champion", "granted", "promote", {}),
-    ("second", "champion", "second", {}),
-    ("captured", "champion", "captured", {}),
-    ("closed", "captured", "maintain", {"flush": True}),
-)
 SCENARIOS = (
     Scenario("publish what was announced", "announced", "wake", asleep=(RETRAIN, PACKAGE)),
     Scenario("quarantine what was announced", "empty", "publish", {"faulty": True}, carried_on=False),
@@ -79,12 +68,7 @@ SCENARIOS = (
 @pytest.fixture(scope="module")
 def states(nursery: Nursery) -> dict[str, Path]:
     """An installation in each state of the loop."""
-    homes = {"empty": nursery.folder / "empty"}
-    homes["empty"].mkdir()
-    for state, before, step, arguments in STATES:
-        homes[state] = nursery.copy(homes[before], state)
-        nursery.do(step, homes[state], arguments=arguments)
-    return homes
+    return in_each_state(nursery)
 
 
 def _slug(name: str) -> str:
