@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from mlcore.drift.alike import alikeness
-from mlcore.drift.columns import MOST_CATEGORIES, as_floats, as_series, category_counts, longest_run, sorted_present
+from mlcore.drift.columns import (
+    MOST_CATEGORIES,
+    as_floats,
+    as_series,
+    category_counts,
+    longest_run,
+    sorted_present,
+    watched,
+)
 from mlcore.drift.encoding import Encoding
 from mlcore.drift.reference import MOST_BYTES, pack_reference, unpack_reference
 from mlcore.drift.sample import from_archive, occupied_hours, repeated_fraction, repeated_rows, sample_rows
@@ -21,7 +29,7 @@ from mlcore.errors import DriftError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mlcore.contract import Column, DataContract
+    from mlcore.contract import DataContract
     from mlcore.policy.monitoring import DriftPolicy
 
 FORMAT: Final = 1
@@ -308,11 +316,6 @@ def category_baseline(column: pd.Series) -> CategoryBaseline:
         rows=len(column),
         missing_fraction=1 - sum(counts.values()) / len(column) if len(column) else 0.0,
     )
-
-
-def watched(column: Column) -> bool:
-    """Whether a column's drift is looked at."""
-    return column.drift and column.type not in ("timestamp", "text")
 
 
 def independent_blocks(frame: pd.DataFrame, contract: DataContract, policy: DriftPolicy) -> int | None:

@@ -9,8 +9,15 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mlcore.contract import Column
+
 #: A baseline keeps the counts of so many categories, the most frequent.
 MOST_CATEGORIES: Final = 500
+
+
+def watched(column: Column) -> bool:
+    """Whether a column's drift is looked at."""
+    return column.drift and column.type not in ("timestamp", "text")
 
 
 def category_counts(column: pd.Series) -> dict[str, int]:

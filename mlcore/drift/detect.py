@@ -16,9 +16,8 @@ from mlcore.drift.baseline import (
     Baseline,
     CategoryBaseline,
     NumericBaseline,
-    watched,
 )
-from mlcore.drift.columns import as_floats, as_series, category_counts, sorted_present
+from mlcore.drift.columns import as_floats, as_series, category_counts, sorted_present, watched
 from mlcore.drift.multivariate import MultivariateDrift
 from mlcore.drift.statistics import (
     benjamini_hochberg,

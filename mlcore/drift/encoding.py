@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from mlcore.drift.columns import category_counts, watched
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -38,9 +40,6 @@ class Encoding:
     @classmethod
     def of(cls, frame: pd.DataFrame, contract: DataContract) -> Encoding:
         """Return the encoding of the features that are stored openly and watched, codes in the order of frequency."""
-        from mlcore.drift.baseline import watched
-        from mlcore.drift.columns import category_counts
-
         columns = [
             column
             for column in contract.features
