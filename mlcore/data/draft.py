@@ -90,9 +90,12 @@ def _on_section(section: str, values: dict[str, Any]) -> list[str]:
                                    "and no backtest. mlops init --time COLUMN, or --time DATE,HOUR."]),
         ]  # fmt: skip
     if section == "cleaning":
-        return [
-            "Several rows have one time: all are kept. If columns tell them apart: role: key, for them and the time."
-        ]
+        told = {
+            "exact_duplicates": "Few rows are different: equal ones are taken for cases of one kind, and all are kept.",
+            "key_duplicates": "Several rows have one time: all are kept. If columns tell them apart: role: key, for "
+            "them and the time.",
+        }
+        return [told[key] for key in values["cleaning"]]
     if section == "training":
         candidates, search = len(values["training"]["candidates"]), values["training"]["search"]
         return [

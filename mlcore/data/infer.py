@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Rows that each tree of a forest is grown on, and beyond which nearest neighbours take too long to be found.
 _MOST_SAMPLED, _MOST_NEIGHBOURS = 10_000, 20_000
+#: Rows that come more often than this on average are cases of one kind, not copies of each other.
+_FEWEST_ALIKE = 2
 
 
 def infer_usecase(source: str, *, name: str, target: str, time: str | None, owner: str) -> dict[str, Any]:
@@ -146,9 +148,17 @@ def _calendar(times: pd.Series, window: Window) -> list[str]:
 
 
 def _kept(frame: pd.DataFrame, at: str | None) -> dict[str, Any]:
-    """Keep the rows that share a time: without a key the time tells rows apart, and all but one would be dropped."""
-    several = at is not None and frame.drop_duplicates()[at].duplicated().any()
-    return {"cleaning": {"key_duplicates": "keep"}} if several else {}
+    """Keep the rows that share a time: without a key the time tells rows apart, and all but one would be dropped.
+
+    Keep rows that repeat, too, where a row comes more than twice as a rule: those are cases of one kind, such as
+    passengers of one class and age, and how many there are is what a model learns from.
+    """
+    kept = {}
+    if len(frame) > _FEWEST_ALIKE * len(different := frame.drop_duplicates()):
+        kept["exact_duplicates"] = "keep"
+    if at is not None and different[at].duplicated().any():
+        kept["key_duplicates"] = "keep"
+    return {"cleaning": kept} if kept else {}
 
 
 def _drift(features: pd.DataFrame, times: pd.Series | None, period: str) -> dict[str, Any]:

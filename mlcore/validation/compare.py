@@ -177,19 +177,23 @@ def _judge(
     if difference.lower > 0:
         failed.insert(0, f"it is worse than the {opponent}: {told}")
     if failed:
-        return "reject", f"Not promoted: {failed[0]}.", tuple(failed)
+        return "reject", f"Not promoted: {_ended(failed[0])}", tuple(failed)
     open_guards = [
         f"{guard.kind} {guard.name}: {guard.sentence}"
         for guard in guards
         if guard.outcome == "not_judged" and guard.blocking
     ]
     if open_guards:
-        return "hold", f"Not decided: {open_guards[0]}.", tuple(open_guards)
+        return "hold", f"Not decided: {_ended(open_guards[0])}", tuple(open_guards)
     if difference.upper < 0:
         return "promote", f"Better, {policy.confidence:.0%} sure: {told}.", ()
     if difference.upper <= allowed and policy.when_not_worse == "promote" and opponent == "champion":
         return "promote", f"Not worse, within the margin of {allowed:.4g}, and the policy wants it: {told}.", ()
     return "hold", f"Neither better nor worse, {policy.confidence:.0%} sure: {told}.", (told,)
+
+
+def _ended(sentence: str) -> str:
+    return sentence if sentence.endswith(("?", ".")) else f"{sentence}."
 
 
 def _extra_rows(primary: MetricResult, rows: int) -> int | None:

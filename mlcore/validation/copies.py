@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from mlcore.validation.nearest import nearness
 from mlcore.validation.report import GuardResult
 
 if TYPE_CHECKING:
@@ -20,16 +23,13 @@ Array = np.ndarray[Any, Any]
 #: Agreement of the targets of equal rows beyond chance (Cohen, 1960) from which on they are copies.
 _KAPPA: Final = 0.9
 _FEWEST: Final = 5
-#: Rows of few distinct values repeat by themselves: half of their columns are then equal this many times as often, and
-#: twice as wide a step finds as many times more rows that are nearly equal.
+#: Rows of few distinct values repeat by themselves: half of their columns are then equal this many times as often.
 _BY_THEMSELVES: Final = 1.5
 _MOST_COLUMNS: Final = 4
-#: Numbers nearer than this share of their interquartile range, times the number of such columns, are nearly equal.
-_NEAR: Final = 0.002
-#: ... or than so many of the gaps between the values there are.
-_GAPS: Final = 2.5
-#: Numbers of fewer distinct values than this are equal or not.
-_MANY_VALUES: Final = 50
+#: Rows are of a stock of patterns where at most so many came once, and the others' counts vary; counts of Poisson's
+#: distribution vary by their mean.
+_NEW_PATTERNS: Final = 0.1
+_VARIES: Final = 0.25
 #: Rows that repeat by themselves have neighbours: where two columns have at least so many numbers, cells that are two
 #: of them wide hold four times as many rows as are equal, or twice as many if the columns go together. Those that have
 #: fewer are copies, unless they come so often that they are patterns.
@@ -63,15 +63,20 @@ def copied_rows(usecase: UseCase, train: pd.DataFrame, holdout: pd.DataFrame) ->
 
     contract, limit = usecase.contract, usecase.validation.leaks.maximum_copies_fraction
     held = holdout.iloc[evenly_spread(len(holdout), _MOST_ROWS)]
-    equal = _copies(contract, train, held, {}, limit)
-    (share, count, copied), name, how = equal, "rows on both sides", ""
-    steps = {} if copied else _steps(contract, train)
-    if len(steps.keys() - {contract.target.name}) > 1:
-        nearly = _copies(contract, train, held, steps, limit)
-        if nearly[2]:
-            (share, count, copied), how = nearly, " nearly"
-    told = f"{count:,} of {len(held):,} held-out rows ({count / len(held):.1%}) are{how} also among the training rows"
+    share, count, copied = _copies(contract, train, held, limit)
+    name, how = "rows on both sides", "are also among the training rows"
     if not copied:
+        close = nearness(contract, train, held)
+        if close.copied and close.share > limit:
+            share, count, copied = close.share, close.near, True
+            held = held.iloc[: close.rows]
+            how = (
+                "are nearly also among the training rows, much nearer to one than rows of this table are to each other"
+            )
+    told = f"{count:,} of {len(held):,} held-out rows ({count / len(held):.1%}) {how}"
+    if not copied:
+        if share > limit:
+            told += ": so few different rows there are that they repeat by themselves"
         return GuardResult("leak", name, "passed", told, share, limit)
     sentence = (
         f"{told}, target and all: drop duplicates (cleaning.exact_duplicates) or their source, then train again; if it "
@@ -80,32 +85,34 @@ def copied_rows(usecase: UseCase, train: pd.DataFrame, holdout: pd.DataFrame) ->
     return GuardResult("leak", name, "failed", sentence, share, limit)
 
 
-def _copies(
-    contract: DataContract, train: pd.DataFrame, frame: pd.DataFrame, steps: dict[str, float], limit: float
-) -> tuple[float, int, bool]:
+def _copies(contract: DataContract, train: pd.DataFrame, frame: pd.DataFrame, limit: float) -> tuple[float, int, bool]:
     """Return the share of different held-out rows that are among the training rows, how many rows these are, and
     whether they were copied."""
-    share, count, copied = 0.0, 0, False
-    wider = {name: 2 * step for name, step in steps.items()}
-    for offset in (0.0, 0.5) if steps else (0.0,):  # what is apart by the edge of a step is together in the other grid
-        seen, held = (_hashed(contract, rows, steps, offset) for rows in (train, frame))
-        agreeing = _count(seen.whole, held.whole)
-        if contract.time is not None and len(held.keyed):
-            agreeing = agreeing - _count(seen.keyed, held.keyed)
-        once = np.unique(held.whole, return_index=True)[1]
-        share, count = max((share, count), (float((agreeing[once] > 0).mean()), int((agreeing > 0).sum())))
-        if share <= limit or count < _FEWEST or copied:
-            continue
-        matches = _count(seen.features, held.features[once])
-        if not _agree(seen.target, agreeing[once], matches):
-            continue
-        copied = not _half_repeat(seen, held, once, matches, near=bool(steps))
-        if not steps and not copied:
-            copied = _has_no_neighbours(contract, train, frame.iloc[once], matches)
-        if steps and not copied:
-            around = [_hashed(contract, rows, wider, offset).features for rows in (train, frame.iloc[once])]
-            copied = float(_count(*around).mean()) < _BY_THEMSELVES * float(matches.mean())
+    seen, held = (_hashed(contract, rows) for rows in (train, frame))
+    agreeing = _count(seen.whole, held.whole)
+    if contract.time is not None and len(held.keyed):
+        agreeing = agreeing - _count(seen.keyed, held.keyed)
+    once = np.unique(held.whole, return_index=True)[1]
+    share, count = float((agreeing[once] > 0).mean()), int((agreeing > 0).sum())
+    if share <= limit or count < _FEWEST or _patterns(seen.features, held.features):
+        return share, count, False
+    matches = _count(seen.features, held.features[once])
+    if not _agree(seen.target, agreeing[once], matches):
+        return share, count, False
+    copied = not _half_repeat(seen, held, once, matches) or _has_no_neighbours(
+        contract, train, frame.iloc[once], matches
+    )
     return share, count, copied
+
+
+def _patterns(seen: Array, held: Array) -> bool:
+    """Whether nearly every row is one of a stock of patterns, products say, that come again as chance has it.
+
+    The share of rows that came once estimates how often a pattern that was never seen comes next (Good, 1953). A table
+    that was copied as a whole has no such rows either, but then every row comes equally often.
+    """
+    counts = np.unique(np.concatenate([seen, held]), return_counts=True)[1]
+    return float((counts == 1).sum() / counts.sum()) <= _NEW_PATTERNS and counts.var() >= _VARIES * counts.mean()
 
 
 def _has_no_neighbours(contract: DataContract, train: pd.DataFrame, held: pd.DataFrame, matches: Array) -> bool:
@@ -137,41 +144,27 @@ def _agree(targets: Array, agreeing: Array, matches: Array) -> bool:
     return chance < 1 and (agreement - chance) / (1 - chance) >= _KAPPA
 
 
-def _half_repeat(seen: _Rows, held: _Rows, once: Array, matches: Array, *, near: bool) -> bool:
+def _half_repeat(seen: _Rows, held: _Rows, once: Array, matches: Array) -> bool:
     """Whether half of the columns, those that tell rows apart best, are equal much more often than all of them."""
     some = seen.each[:: max(1, len(seen.each) // _MOST_ROWS)]
     distinct = np.array([len(np.unique(column)) for column in some.T])
-    half = np.argsort(distinct)[::-1][: min(_MOST_COLUMNS, (int((distinct > 1).sum()) + near) // 2)]
+    half = np.argsort(distinct)[::-1][: min(_MOST_COLUMNS, int((distinct > 1).sum()) // 2)]
     if not len(half):
         return int(distinct.max()) <= len(some) / 2
     parts = [_mixed(rows.each[:, half]) for rows in (seen, held)]
     return float(_count(parts[0], parts[1][once]).mean()) >= _BY_THEMSELVES * float(matches.mean())
 
 
-def _steps(contract: DataContract, train: pd.DataFrame) -> dict[str, float]:
-    """Return from which difference on the values of each finely measured column are different."""
-    from mlcore.training.splits import evenly_spread
-
-    steps, some = {}, train.iloc[evenly_spread(len(train), _MOST_ROWS)]
-    for column in (*contract.features, contract.target):
-        if column.is_numeric and not (column is contract.target and contract.task == "classification"):
-            values = some[column.name].to_numpy(dtype=float, na_value=np.nan)
-            values = values[np.isfinite(values)]
-            distinct = np.unique(values)
-            if len(distinct) >= _MANY_VALUES:
-                spread = float(np.subtract(*np.quantile(values, [0.75, 0.25])))
-                if spread > 0 and np.isfinite(spread):
-                    steps[column.name] = spread, float(np.median(np.diff(distinct)))
-    return {name: max(_NEAR * len(steps) * spread, _GAPS * gap) for name, (spread, gap) in steps.items()}
-
-
-def _hashed(contract: DataContract, frame: pd.DataFrame, steps: dict[str, float], offset: float) -> _Rows:
+def _hashed(
+    contract: DataContract, frame: pd.DataFrame, cells: Mapping[str, float] = MappingProxyType({}), offset: float = 0.0
+) -> _Rows:
+    """Return the rows' bits, columns of `cells` cut into cells of that width."""
     import pandas as pd
 
     def bits(column: Column) -> Array:
         values = frame[column.name]
-        if column.name in steps:
-            values = pd.Series(np.floor(values.to_numpy(dtype=float, na_value=np.nan) / steps[column.name] + offset))
+        if column.name in cells:
+            values = pd.Series(np.floor(values.to_numpy(dtype=float, na_value=np.nan) / cells[column.name] + offset))
         return _bits(values)
 
     each = np.column_stack([bits(column) for column in contract.features])

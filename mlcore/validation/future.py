@@ -126,6 +126,43 @@ def columns_from_the_future(usecase: UseCase, train: pd.DataFrame) -> GuardResul
     return GuardResult("leak", name, "passed", f"no column is made of {contract.target.name} of later rows")
 
 
+def made_of_the_past(
+    usecase: UseCase, train: pd.DataFrame, holdout: pd.DataFrame, column: Column, skill: float
+) -> bool:
+    """Say whether earlier targets explain a column better than it explains the target: then it was known in time.
+
+    What moves slowly is told by its last value. A column of it leaves as much of the target as it moves in a row, and
+    earlier targets leave nothing of the column; a copy of the target leaves less than they do.
+
+    Parameters
+    ----------
+    usecase : UseCase
+    train, holdout : DataFrame
+        As `usable` or `split_holdout` returned them.
+    column : Column
+    skill : float
+        The share of the target that it explains.
+    """
+    import pandas as pd
+
+    contract = usecase.contract
+    if contract.time is None or contract.task != "regression" or not column.is_numeric:
+        return False
+    rows, series = _in_series(pd.concat([train, holdout], ignore_index=True), contract)
+    rows, series = rows.tail(_MOST_ROWS), series[-_MOST_ROWS:]
+    reach = min(_REACH, int(np.median(np.unique(series, return_counts=True)[1])) // 4)
+    inside = np.flatnonzero(series[reach:] == series[: len(series) - reach]) + reach
+    values = numbers(column, rows, rows)[inside]
+    inside, values = inside[np.isfinite(values)], values[np.isfinite(values)]
+    if reach < _NEAREST or len(inside) < _FEWEST_ROWS or not np.ptp(values) > 0:
+        return False
+    target = _standardised(rows[contract.target.name].to_numpy(dtype=float))
+    before = _around(target[::-1], reach, len(target) - 1 - inside)
+    past = _LeastSquares.on([np.column_stack([np.ones(len(inside)), before.nearest])], before.further)
+    left = float(past.unexplained(_standardised(values)[:, None])[0])
+    return left <= _AGAINST_THE_PAST * (1 - skill)
+
+
 def _in_series(train: pd.DataFrame, contract: DataContract) -> tuple[pd.DataFrame, Array]:
     """Return the rows in order, one series after the other, and the number of each row's series."""
     assert contract.time is not None

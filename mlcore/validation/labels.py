@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Final
 
 import numpy as np
@@ -17,8 +18,13 @@ _AGAINST: Final = -0.5
 #: By how much an exchange of labels must let the champion's answers correlate better, and in standard deviations.
 _EXCHANGE_GAIN: Final = 0.3
 _EXCHANGE_DEVIATIONS: Final = 4.0
-#: Labels of fewer rows are not looked at.
+#: Two models that tell two labels apart in opposite ways correlate so, and the champion's way is the wrong one if the
+#: labels go against it surely (one-sided 95 %).
+_OPPOSITE: Final = -0.3
+_SURELY_AGAINST: Final = -1.645
+#: Labels of fewer rows are not looked at, and pairs of so many of the most frequent ones.
 _FEWEST_ROWS: Final = 10
+_MOST_LABELS: Final = 50
 #: How many rows too late a target may come, and how much less of it the answers may then leave unexplained.
 _LATE: Final = (1, 2, 3, 7, 24)
 _UNEXPLAINED: Final = 0.5
@@ -26,9 +32,14 @@ _UNEXPLAINED: Final = 0.5
 _SLOPE: Final = 1.2
 #: Where their means are so near, in standard deviations of the target, they are of one scale.
 _LEVEL: Final = 0.5
-#: Answers that correlate less with the target tell nothing of its scale.
+#: Answers that correlate less with the target tell nothing of its scale, nor of two labels.
 _FOLLOWS: Final = 0.3
 _NAME: Final = "labels"
+
+
+_PASSED: Final = GuardResult(
+    "leak", _NAME, "passed", "no exchange of labels would explain the champion's answers better"
+)
 
 
 def labels_turned(subject: Subject) -> GuardResult:
@@ -88,17 +99,16 @@ def _exchanged(subject: Subject) -> GuardResult:
     known = [number for number, label in enumerate(classes) if (subject.truth == label).sum() >= _FEWEST_ROWS]
     true = [subject.truth == classes[number] for number in known]
     fit = np.array([[_correlation(probabilities[:, said], label.astype(float)) for said in known] for label in true])
-    passed = GuardResult("leak", _NAME, "passed", "no exchange of labels would explain the champion's answers better")
     if len(known) < 2:
-        return passed
+        return _PASSED
     labels, said = linear_sum_assignment(-fit)
     moved = labels != said
     if not moved.any():
-        return passed
+        return _partly_exchanged(subject) or _PASSED
     gain = float((fit[labels, said] - np.diag(fit))[moved].mean())
     deviations = gain * np.sqrt(len(subject.truth) * moved.sum()) / 2 / np.sqrt(2)
     if gain < _EXCHANGE_GAIN or deviations < _EXCHANGE_DEVIATIONS:
-        return passed
+        return _partly_exchanged(subject) or _PASSED
     pairs = [f"{classes[known[b]]} as {classes[known[a]]}" for a, b in zip(labels[moved], said[moved], strict=True)]
     sentence = (
         f"the champion's answers would fit much better were labels exchanged ({', '.join(pairs[:3])}; correlation "
@@ -106,6 +116,51 @@ def _exchanged(subject: Subject) -> GuardResult:
         "data?"
     )
     return GuardResult("leak", _NAME, "failed", sentence, gain, _EXCHANGE_GAIN)
+
+
+def _partly_exchanged(subject: Subject) -> GuardResult | None:
+    """Return a failure where the challenger tells two labels apart just the other way round than the champion does.
+
+    Labels that were exchanged in most rows, not in all, fit neither model well. But the challenger, that learned them,
+    then calls one label what the champion calls the other, and the held-out labels, too, go against the champion. A
+    label that became more or less frequent, or harder to tell, turns no model round; and labels that the champion
+    never claimed to tell apart are told one way or the other by chance.
+    """
+    found: list[tuple[float, float, Any, Any]] = []
+    models = [
+        (dict(zip(output.classes.tolist(), output.probabilities.T, strict=True)))
+        for output in (subject.opponent, subject.challenger)
+        if output.classes is not None and output.probabilities is not None
+    ]
+    labels, counts = np.unique(subject.truth, return_counts=True)
+    frequent = labels[np.argsort(-counts, kind="stable")][:_MOST_LABELS].tolist()
+    rows = {label: np.flatnonzero(subject.truth == label) for label in frequent if all(label in m for m in models)}
+    both = [(a, b) for a, b in itertools.combinations(rows, 2) if min(len(rows[a]), len(rows[b])) >= _FEWEST_ROWS]
+    for first, second in both:
+        pair = np.concatenate([rows[first], rows[second]])
+        champion, challenger = (_between(model[first][pair], model[second][pair]) for model in models)
+        alike = _correlation(champion, challenger)
+        # a calibrated model's answers correlate with what they are about as their spread is to that of a yes or no
+        claimed = float(champion.std() / np.sqrt(max(1 - champion.mean() ** 2, 1e-12)))
+        if alike <= _OPPOSITE and claimed >= _FOLLOWS:
+            fit = _correlation(champion, (subject.truth[pair] == first).astype(float))
+            if fit * np.sqrt(len(pair)) <= _SURELY_AGAINST:
+                found.append((alike, fit, first, second))
+    if not found:
+        return None
+    alike, fit, first, second = min(found, key=lambda item: item[:2])
+    sentence = (
+        f"what the champion calls {first} the challenger has learned to call {second}, and the other way round "
+        f"(correlation of their answers {alike:.2f}, of the champion's with the labels {fit:.2f}): are these labels "
+        "swapped in many rows of the data? If they did change, say it (validation.leaks.allow)"
+    )
+    return GuardResult("leak", _NAME, "failed", sentence, alike, _OPPOSITE)
+
+
+def _between(first: Array, second: Array) -> Array:
+    """Return how much more likely the first of two labels is than the second where it is one of them, from -1 to 1."""
+    total = first + second
+    return np.asarray(np.where(total > 0, (first - second) / np.where(total > 0, total, 1.0), 0.0))
 
 
 def _comes_late(subject: Subject) -> GuardResult | None:

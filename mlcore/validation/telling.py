@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from mlcore.validation.columns import numbers, places, suspects, told
+from mlcore.validation.future import made_of_the_past
+from mlcore.validation.gain import OtherColumns
 from mlcore.validation.report import GuardResult
 
 if TYPE_CHECKING:
@@ -35,6 +37,13 @@ _FIFTHS: Final = 5
 #: A column that equals a target of at least so many values in such a share of the rows was copied from it there.
 _MANY_VALUES: Final = 50
 _EQUAL: Final = 0.2
+#: A column that tells so much of the labels, or of one of them, is asked whether the other columns tell it, too.
+_MUCH: Final = 0.9
+_MUCH_OF_FEW: Final = 0.7
+_MOST_ASKED: Final = 5
+_REMEDY: Final = (
+    "is it known before the prediction? If so, name it under validation.leaks.allow, if not, under training.exclude"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,32 +68,93 @@ def columns_that_know(usecase: UseCase, train: pd.DataFrame, holdout: pd.DataFra
     and missing or 0 for the others, tells little of all of them. Where keys come back, one half of them is fitted and
     the other asked about: what tells whose row it is tells what was said of it before, which is known.
     """
+    import pandas as pd
+
     from mlcore.training.splits import evenly_spread, target_values
 
     contract, policy = usecase.contract, usecase.validation.leaks
     before, now = (rows.iloc[evenly_spread(len(rows), _MOST_ROWS)] for rows in _apart(train, holdout, contract))
     target, truth = (target_values(rows, contract) for rows in (before, now))
     table = _Table(target, truth, contract.task == "regression", contract.target.name, policy.maximum_column_skill)
-    best, knowing = 0.0, []
+    best, knowing, telling = 0.0, [], []
     for column in suspects(usecase):
         values = numbers(column, before, before), numbers(column, before, now)
+        whole = None
         for skill, sentence in _told_by(column, *values, table):
+            whole = skill if whole is None else whole
+            if skill >= policy.maximum_column_skill and made_of_the_past(usecase, train, holdout, column, skill):
+                continue
             best = max(best, skill)
             if skill >= policy.maximum_column_skill:
                 knowing.append(sentence)
                 break
         else:
-            if contract.task == "regression" and (share := _copied(*values, table)) >= _EQUAL:
+            share = _copied(*values, table) if table.regression else 0.0
+            if share >= _EQUAL and not made_of_the_past(usecase, train, holdout, column, whole or 0.0):
                 knowing.append(f"{column.name} equals {table.name} in {share:.0%} of the rows")
+            telling += _telling(column, *values, table, whole or 0.0)
     name, limit = "target in a column", policy.maximum_column_skill
     if knowing:
-        sentence = (
-            f"{told(knowing)}: is it known before the prediction? If so, name it under validation.leaks.allow, if not, "
-            "under training.exclude"
-        )
-        return GuardResult("leak", name, "failed", sentence, best, limit)
+        return GuardResult("leak", name, "failed", f"{told(knowing)}: {_REMEDY}", best, limit)
+    if telling and (dominant := _dominant(usecase, pd.concat([before, now]), np.concatenate([target, truth]), telling)):
+        return GuardResult("leak", name, "not_judged", f"{told(dominant)}: {_REMEDY}", best, limit)
     sentence = f"no column alone explains more than {best:.1%} of {contract.target.name}"
     return GuardResult("leak", name, "passed", sentence, best, limit)
+
+
+def _telling(column: Column, before: Array, now: Array, table: _Table, whole: float) -> list[tuple[float, str, Any]]:
+    """Return how much a column tells of all labels together and of each one, where that is much.
+
+    A column of no more values than there are labels may be the labels themselves, with errors: of it less is much.
+    """
+    if table.regression:
+        return []
+    classes, placed = np.unique(table.target), places(before, now)
+    found: list[tuple[float, str, Any]] = [(whole, column.name, None)]
+    if len(classes) > 2:
+        found += [(skill, column.name, label) for label, skill in _skill_by_label(*placed, table).items()]
+    few = len(np.unique(before[~np.isnan(before)])) <= len(classes)
+    return [item for item in found if item[0] >= (_MUCH_OF_FEW if few else _MUCH)]
+
+
+def _skill_by_label(before: Array, now: Array, table: _Table) -> dict[Any, float]:
+    """Return what one column tells of whether each label is the one; of few held-out rows, as `_skill` does."""
+    parts = [(before, now, table)]
+    if len(now) < _LUCK_ROWS:
+        values, target = np.concatenate([before, now]), np.concatenate([table.target, table.truth])
+        fifths = (np.arange(len(values)) % _FIFTHS == number for number in range(_FIFTHS))
+        parts = [(values[~part], values[part], table.of(target[~part], target[part])) for part in fifths]
+    found: dict[Any, list[float]] = {}
+    for fitted, asked, part in parts:
+        given = _given(fitted, asked, part)
+        for number, label in enumerate(np.unique(part.target)):
+            truth = part.truth == label
+            rarer = min(int(truth.sum()), int((~truth).sum()))
+            if rarer:
+                wrong = min(int(((answers[:, number] > 0.5) != truth).sum()) for answers in given)
+                found.setdefault(label, []).append(1 - wrong / rarer)
+    rows = {label: int((table.truth == label).sum()) for label in found}
+    return {
+        label: float(np.mean(skills))
+        for label, skills in found.items()
+        if min(rows[label], len(now) - rows[label]) >= _FEWEST_KNOWN[2]
+    }
+
+
+def _dominant(usecase: UseCase, rows: pd.DataFrame, target: Array, telling: list[tuple[float, str, Any]]) -> list[str]:
+    """Say which of the telling columns tell what all others do not."""
+    others, name = OtherColumns(usecase, rows, target), usecase.contract.target.name
+    found: dict[str, str] = {}
+    for skill, column, label in sorted(telling, key=lambda item: -item[0])[:_MOST_ASKED]:
+        gain = others.gain(column, label)
+        if gain.dominant:
+            what = name if label is None else f"whether {name} is {label}"
+            found.setdefault(
+                column,
+                f"{column} alone tells {skill:.1%} of {what}, and without it {gain.without:.1%} of the rows are told "
+                f"wrong, with it {gain.together:.1%}",
+            )
+    return list(found.values())
 
 
 def _apart(train: pd.DataFrame, holdout: pd.DataFrame, contract: DataContract) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -174,21 +244,27 @@ def _skill_held_out(before: Array, now: Array, table: _Table) -> float:
 
     The column is asked by a tree, which follows what is smooth, and by a table of its values, which knows codes.
     """
-    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
-
-    target, truth = table.target, table.truth
-    kind = DecisionTreeRegressor if table.regression else DecisionTreeClassifier
-    tree = kind(max_leaf_nodes=_LEAVES, min_samples_leaf=5, random_state=0)
+    target, truth, given = table.target, table.truth, _given(before, now, table)
     if table.regression:
-        answers = tree.fit(before[:, None], target).predict(now[:, None]), _by_value(before, now, target[:, None])[:, 0]
-        return max(explained(truth, answer, target.mean()) for answer in answers)
-    known, classes = np.isin(truth, np.unique(target)), np.unique(target)
+        return max(explained(truth, answers[:, 0], target.mean()) for answers in given)
+    classes = np.unique(target)
+    known = np.isin(truth, classes)
     if len(np.unique(truth[known])) < 2:
         return 0.0
-    now, truth = now[known], truth[known]
-    labels = (target[:, None] == classes).astype(float)
-    given = tree.fit(before[:, None], target).predict_proba(now[:, None]), _by_value(before, now, labels)
-    return max(_classified(truth, answer, classes, labels.mean(axis=0)) for answer in given)
+    shares = (target[:, None] == classes).mean(axis=0)
+    return max(_classified(truth[known], answers[known], classes, shares) for answers in given)
+
+
+def _given(before: Array, now: Array, table: _Table) -> tuple[Array, Array]:
+    """Return what tree and table answer, shape (n, 1), or give each label, shape (n, n_labels)."""
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+    kind = DecisionTreeRegressor if table.regression else DecisionTreeClassifier
+    tree = kind(max_leaf_nodes=_LEAVES, min_samples_leaf=5, random_state=0).fit(before[:, None], table.target)
+    if table.regression:
+        return tree.predict(now[:, None])[:, None], _by_value(before, now, table.target[:, None])
+    labels = (table.target[:, None] == np.unique(table.target)).astype(float)
+    return tree.predict_proba(now[:, None]), _by_value(before, now, labels)
 
 
 def _by_value(before: Array, now: Array, wanted: Array) -> Array:

@@ -182,6 +182,18 @@ def test_rows_of_several_shops_a_day_are_all_kept(tmp_path):
     assert alone.cleaning.key_duplicates == "keep_last"
 
 
+def test_cases_of_one_kind_are_all_kept(tmp_path):
+    """Passengers of whom little is written down are equal, and their number tells; a few rows twice are copies."""
+    frame = pd.DataFrame({"age": RNG.choice(["child", "adult"], 400), "class": RNG.choice(["1st", "2nd", "3rd"], 400)})
+    frame["survived"] = RNG.choice(["yes", "no"], 400)
+    cases, table = _draft(tmp_path, frame, "survived")
+    assert clean(table, cases.contract, cases.cleaning).table.num_rows == 400
+    assert "cases of one kind" in (tmp_path / "file" / "usecase.yaml").read_text(encoding="utf-8")
+    (tmp_path / "two").mkdir()
+    copies, _ = _draft(tmp_path / "two", pd.concat([frame.assign(weight=RNG.normal(size=400))] * 2), "survived")
+    assert copies.cleaning.exact_duplicates == "drop"
+
+
 def test_running_numbers_and_empty_columns_are_no_features(tmp_path):
     """A number of the row is out of range in every window to come."""
     order = {"id": RNG.permutation(400), "instant": range(400), "empty": "", "yr": HOURS.year, "mday": HOURS.day}

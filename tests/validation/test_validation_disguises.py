@@ -1,0 +1,221 @@
+"""Leaks that hide among honest columns and rows, and the honest ones that look like them: public tables and laws."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
+
+from mlcore.metrics import Output
+from mlcore.training.splits import split_holdout
+from mlcore.usecase import UseCase, parse_usecase
+from mlcore.validation import evaluate
+from mlcore.validation.copies import copied_rows
+from mlcore.validation.nearest import fisher_g, nearness
+from mlcore.validation.telling import columns_that_know
+
+TABLES = {
+    "iris": load_iris,
+    "wine": load_wine,
+    "cancer": load_breast_cancer,
+    "digits": load_digits,
+    "diabetes": load_diabetes,
+}
+
+
+def table(name: str) -> pd.DataFrame:
+    """Return a public table with plain names, labels as texts."""
+    frame = TABLES[name](as_frame=True).frame.copy()
+    frame.columns = [f"x{number}" for number in range(frame.shape[1] - 1)] + ["y"]
+    return frame if name == "diabetes" else frame.assign(y=frame["y"].map("label {}".format))
+
+
+def case(frame: pd.DataFrame, *, time: bool = False, **validation: object) -> UseCase:
+    """Return a use case of any table whose target is y; of others than numbers and times columns are categories."""
+
+    def column(name: str) -> dict[str, object]:
+        if time and name == "at":
+            return {"name": name, "type": "timestamp", "role": "time"}
+        kind = "number" if frame[name].dtype.kind in "if" else "category"
+        return {"name": name, "type": kind, **({"role": "target"} if name == "y" else {})}
+
+    regression = frame["y"].dtype.kind in "if"
+    estimator = "sklearn.linear_model.Ridge" if regression else "sklearn.linear_model.LogisticRegression"
+    return parse_usecase(
+        {
+            "format": 1,
+            "name": "disguised",
+            "title": "Disguised",
+            "owner": {"name": "Owner", "email": "owner@example.org"},
+            "contract": {
+                "task": "regression" if regression else "classification",
+                "columns": [column(name) for name in frame.columns],
+            },
+            "training": {"candidates": [{"name": "linear", "estimator": estimator}]},
+            "validation": {"resamples": 200, **validation},
+        },
+        source="disguised",
+    )
+
+
+def judged(check, frame: pd.DataFrame, **options: object):
+    """Return what `check` says of a table that is split as a training splits it."""
+    usecase = case(frame, **options)
+    return check(usecase, *split_holdout(frame, usecase))
+
+
+def jittered(frame: pd.DataFrame, scale: float, share: float = 0.3) -> pd.DataFrame:
+    """Return the table with a share of its rows once more, their numbers a little off: whole ones by one."""
+    rng = np.random.default_rng(0)
+    copies = frame.sample(frac=share, random_state=0)
+    for name in frame.select_dtypes("number"):
+        noise = scale * frame[name].std() * rng.normal(size=len(copies))
+        whole = bool((frame[name] % 1 == 0).all())
+        copies[name] += np.where(rng.random(len(copies)) < 0.5, np.sign(noise), 0.0) if whole else noise
+    return pd.concat([frame, copies], ignore_index=True)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_honest_tables_have_no_leak(name):
+    """Petals that tell a flower, measurements that go together, pixels."""
+    for check in (columns_that_know, copied_rows):
+        assert judged(check, table(name)).outcome == "passed"
+
+
+@pytest.mark.parametrize("scale", [0.01, 0.05])
+@pytest.mark.parametrize("name", ["wine", "cancer", "digits", "diabetes"])
+def test_copies_with_noise_are_found(name, scale):
+    """Far more noise than rounding has; of whole numbers half are one off."""
+    found = judged(copied_rows, jittered(table(name), scale))
+    assert found.outcome == "failed"
+    assert "nearly" in found.sentence
+
+
+def test_a_dense_table_has_no_copies():
+    """Two numbers, ten thousand rows, one label nearly always: neighbours are near, and none of them a copy."""
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame({"balance": rng.gamma(2, 400, 10_000).clip(200), "income": rng.normal(33e3, 13e3, 10_000)})
+    frame["y"] = np.where(frame["balance"] + rng.normal(0, 200, 10_000) > 2_300, "yes", "no")
+    assert judged(copied_rows, frame).outcome == "passed"
+
+
+def test_rows_are_rarely_near_by_chance():
+    """Of honest rows one in 20 is as near as one in 20 may be, however many columns and however they are rounded."""
+    rng = np.random.default_rng(2)
+    for columns, decimals in ((2, 9), (5, 1), (12, 0), (30, 9)):
+        frame = pd.DataFrame(rng.normal(size=(3_000, columns)).round(decimals)).add_prefix("x")
+        frame["y"] = frame.sum(axis=1) + rng.normal(size=3_000)
+        usecase = case(frame)
+        found = nearness(usecase.contract, *split_holdout(frame, usecase))
+        assert not found.copied
+        assert found.near <= 2 * found.expected + 5
+
+
+def test_fisher_g_is_uniform():
+    """The largest of n exponential draws, as a share of their sum, is as rare as it says."""
+    draws = -np.sort(-np.random.default_rng(3).exponential(size=(4_000, 19)), axis=1)
+    p = fisher_g(draws)
+    assert np.abs(np.quantile(p, [0.01, 0.1, 0.5, 0.9]) - [0.01, 0.1, 0.5, 0.9]).max() < 0.02
+
+
+@pytest.mark.parametrize("rows", [120, 300, 600, 2_000])
+def test_a_stock_of_products_is_no_copy(rows):
+    """Forty products sold again and again at their price; a table that was doubled as a whole is one."""
+    rng = np.random.default_rng(4)
+    stock = pd.DataFrame(
+        {"width": rng.integers(10, 99, 40), "weight": rng.integers(100, 999, 40), "kind": list("ab") * 20}
+    )
+    stock["y"] = (stock["width"] * 3.1 + stock["weight"] / 7).round(2)
+    sold = judged(copied_rows, stock.iloc[rng.integers(0, 40, rows)].reset_index(drop=True))
+    assert sold.outcome == "passed"
+    assert "repeat by themselves" in sold.sentence
+    different = pd.DataFrame({"width": rng.integers(10, 999, rows), "weight": rng.integers(100, 9_999, rows)})
+    different["y"] = different["width"] * 3.1 + different["weight"] / 7
+    assert judged(copied_rows, pd.concat([different] * 3, ignore_index=True)).outcome == "failed"
+
+
+def test_labels_with_errors_in_a_column_are_asked_about():
+    """Two in a hundred are wrong, at random: it tells more than thirty honest columns do together."""
+    frame = table("cancer")
+    wrong = np.random.default_rng(5).random(len(frame)) < 0.02
+    found = judged(columns_that_know, frame.assign(copy=((frame["y"] == "label 1") ^ wrong).astype(float)))
+    assert found.outcome == "not_judged"
+    assert "copy alone tells" in found.sentence
+    assert "validation.leaks.allow" in found.sentence
+
+
+def test_a_column_that_tells_one_of_several_labels_is_asked_about():
+    """Whether it is that label, and nothing of the others; the other columns cannot tell it."""
+    rng = np.random.default_rng(6)
+    frame = pd.DataFrame(rng.normal(size=(2_000, 4))).add_prefix("x")
+    frame["y"] = np.array(list("abcd"))[np.digitize(frame["x0"] + rng.normal(size=2_000), [-1, 0, 1])]
+    assert judged(columns_that_know, frame).outcome == "passed"
+    found = judged(columns_that_know, frame.assign(told=(frame["y"] == "b").astype(float)))
+    assert found.outcome == "not_judged"
+    assert "whether y is b" in found.sentence
+    allowed = frame.assign(told=(frame["y"] == "b").astype(float))
+    assert judged(columns_that_know, allowed, leaks={"allow": ["told"]}).outcome == "passed"
+
+
+def test_an_honest_yes_or_no_errs_where_others_err():
+    """A test that is wrong about the cases that are hard to tell is no copy of the label, though it tells most."""
+    rng = np.random.default_rng(7)
+    severity = rng.normal(size=4_000)
+    frame = pd.DataFrame({f"x{number}": severity + rng.normal(0, 0.6, 4_000) for number in range(3)})
+    frame["test"] = np.where(severity + rng.normal(0, 0.15, 4_000) > 0, 1.0, 0.0)
+    frame["y"] = np.where(severity > 0, "ill", "well")
+    assert judged(columns_that_know, frame).outcome == "passed"
+
+
+def test_the_last_value_of_what_moves_slowly_is_no_leak():
+    """A random walk is told by its last value, and by its mean of a day; a copy with noise tells more than both."""
+    rng = np.random.default_rng(8)
+    frame = pd.DataFrame({"at": pd.date_range("2025-01-01", periods=3_000, freq="h", tz="UTC"), "noise": 0.0})
+    frame["noise"] = rng.normal(size=3_000)
+    frame["y"] = 20 + 5 * np.sin(np.arange(3_000) / 30) + rng.normal(0, 0.2, 3_000).cumsum() * 0.05
+    known = frame.assign(last=frame["y"].shift(1), mean=frame["y"].shift(1).rolling(3).mean()).dropna()
+    assert judged(columns_that_know, known, time=True).outcome == "passed"
+    copied = frame.assign(copy=frame["y"] + 0.02 * frame["noise"])
+    assert "copy" in judged(columns_that_know, copied, time=True).sentence
+    assert judged(columns_that_know, copied, time=True).outcome == "failed"
+
+
+class Answering:
+    """A model whose answers are given, a row each, by the column `row`."""
+
+    size_bytes, seed_deviation, dummy = 0, 0.0, None
+
+    def __init__(self, probabilities: np.ndarray) -> None:
+        self.probabilities = probabilities
+
+    def output(self, frame: pd.DataFrame, _history: pd.DataFrame | None = None) -> Output:
+        """Return the answers of these rows."""
+        given = self.probabilities[frame["row"].fillna(0).to_numpy(dtype=int)]
+        classes = np.array(["a", "b", "c"])
+        return Output(classes[given.argmax(axis=1)], given, classes)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.75, 1.0])
+def test_labels_exchanged_in_most_rows_are_found(share):
+    """Of three labels two: the challenger has learned them as they now are, the champion as they were."""
+    rng = np.random.default_rng(9)
+    true = rng.integers(0, 3, 3_000)
+    scores = 2.5 * np.eye(3)[true] + rng.normal(size=(3_000, 3))
+    champion = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    exchanged = champion[:, [1, 0, 2]]
+    challenger = (1 - share) * champion + share * exchanged
+    turned = (rng.random(3_000) < share) & (true < 2)
+    frame = pd.DataFrame({"row": np.arange(3_000.0), "y": np.array(list("abc"))[np.where(turned, 1 - true, true)]})
+    usecase = case(frame)
+    report = evaluate(
+        Answering(challenger),
+        Answering(champion),
+        frame.iloc[:1_000],
+        usecase,
+        rng=np.random.default_rng(0),
+        train=frame.iloc[1_000:],
+    )
+    found = [guard for guard in report.failures if guard.name == "labels"]
+    assert bool(found) == (share > 0.5)
+    assert not found or "swapped" in found[0].sentence
