@@ -64,23 +64,24 @@ def copied_rows(usecase: UseCase, train: pd.DataFrame, holdout: pd.DataFrame) ->
     contract, limit = usecase.contract, usecase.validation.leaks.maximum_copies_fraction
     held = holdout.iloc[evenly_spread(len(holdout), _MOST_ROWS)]
     share, count, copied = _copies(contract, train, held, limit)
-    name, how = "rows on both sides", "are also among the training rows"
+    name, rows, how = "rows on both sides", len(held), "are also among the training rows"
+    remedy = "drop duplicates (cleaning.exact_duplicates) or their source"
     if not copied:
         close = nearness(contract, train, held)
         if close.copied and close.share > limit:
-            share, count, copied = close.share, close.near, True
-            held = held.iloc[: close.rows]
+            share, count, copied, rows = close.share, close.near, True, close.rows
             how = (
                 "are nearly also among the training rows, much nearer to one than rows of this table are to each other"
             )
-    told = f"{count:,} of {len(held):,} held-out rows ({count / len(held):.1%}) {how}"
+            remedy = "look for what makes rows of rows (copies with noise, samples drawn near others) and drop these"
+    told = f"{count:,} of {rows:,} held-out rows ({count / rows:.1%}) {how}"
     if not copied:
         if share > limit:
             told += ": so few different rows there are that they repeat by themselves"
         return GuardResult("leak", name, "passed", told, share, limit)
     sentence = (
-        f"{told}, target and all: drop duplicates (cleaning.exact_duplicates) or their source, then train again; if it "
-        "is the same thing, measured again, say what tells it apart (role: key, with cleaning.key_duplicates: keep)"
+        f"{told}, target and all: {remedy}, then train again; if it is the same thing, measured again, say what tells "
+        "it apart (role: key, with cleaning.key_duplicates: keep)"
     )
     return GuardResult("leak", name, "failed", sentence, share, limit)
 

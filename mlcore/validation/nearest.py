@@ -25,10 +25,11 @@ _FEWEST_ROWS: Final = 40
 _RARE: Final = (0.05, 0.01, 0.001)
 _RARE_TABLES: Final = 1e-4
 _FEWEST_COPIES: Final = 5
-#: Held-out rows that are looked at, training rows they are looked for among, and windows these are cut into.
+#: Held-out rows that are looked at, training rows they are looked for among, windows these are cut into, and columns.
 _MOST_ROWS: Final = 2_000
 _MOST_FITTED: Final = 20_000
 _WINDOWS: Final = 4
+_MOST_COLUMNS: Final = 100
 #: Share of a window's rows at either end that have no neighbours beyond it.
 _EDGE: Final = 0.05
 
@@ -102,14 +103,17 @@ def _windows(
         yield train, held.iloc[evenly_spread(len(held), _MOST_ROWS)]
         return
     some = train.iloc[evenly_spread(len(train), _MOST_FITTED)]
-    finest = max((column for column in contract.features if column.is_numeric), key=lambda c: some[c.name].nunique())
+    distinct = {column: some[column.name].nunique() for column in contract.features if column.is_numeric}
+    finest = max(distinct, key=distinct.__getitem__, default=None)
+    if finest is None:
+        return
     fitted, asked = (numbers(finest, rows, rows) for rows in (train, held))
-    order = np.argsort(asked)
+    known, order = np.flatnonzero(np.isfinite(fitted)), np.argsort(asked)
     order = order[np.isfinite(asked[order])]
-    for middle in (2 * np.arange(_WINDOWS) + 1) / (2 * _WINDOWS) if len(order) else ():
-        away = np.abs(fitted - asked[order[int(middle * len(order))]])
-        inside = np.argpartition(np.where(np.isfinite(away), away, np.inf), _MOST_FITTED // _WINDOWS)
-        inside = np.sort(inside[: _MOST_FITTED // _WINDOWS])
+    count = min(_MOST_FITTED // _WINDOWS, len(known))
+    for middle in (2 * np.arange(_WINDOWS) + 1) / (2 * _WINDOWS) if count and len(order) else ():
+        away = np.abs(fitted[known] - asked[order[int(middle * len(order))]])
+        inside = np.sort(known[np.argpartition(away, count - 1)[:count]])
         low, high = np.quantile(fitted[inside], [_EDGE, 1 - _EDGE])
         among = np.flatnonzero((asked >= low) & (asked <= high))
         yield train.iloc[inside], held.iloc[among[evenly_spread(len(among), _MOST_ROWS // _WINDOWS)]]
@@ -119,9 +123,12 @@ def _space(
     contract: DataContract, fitted: pd.DataFrame, asked: pd.DataFrame, rng: np.random.Generator
 ) -> tuple[Array, Array, Array, Array] | None:
     """Return the numbers of both, shape (n, k), of one spread, and what two rows that are one must agree in."""
+    from mlcore.training.splits import evenly_spread
+
     near: tuple[list[Array], list[Array]] = ([], [])
     same: tuple[list[Array], list[Array]] = ([], [])
-    for column in (*contract.features, contract.target):
+    features = [contract.features[number] for number in evenly_spread(len(contract.features), _MOST_COLUMNS)]
+    for column in (*features, contract.target):
         values = numbers(column, fitted, fitted), numbers(column, fitted, asked)
         for kept, side in zip(same, values, strict=True):
             kept.append(np.isfinite(side).astype(float))

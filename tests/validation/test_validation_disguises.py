@@ -219,3 +219,16 @@ def test_labels_exchanged_in_most_rows_are_found(share):
     found = [guard for guard in report.failures if guard.name == "labels"]
     assert bool(found) == (share > 0.5)
     assert not found or "swapped" in found[0].sentence
+
+
+def test_long_tables_and_empty_columns_are_no_traceback():
+    """Nothing to measure nearness by; a column without a value; and copies among more rows than are looked at."""
+    rng = np.random.default_rng(10)
+    frame = pd.DataFrame({"x0": rng.choice(list("abc"), 30_000), "y": rng.choice(["yes", "no"], 30_000)})
+    assert judged(copied_rows, frame).outcome == "passed"
+    frame = frame.assign(x1=rng.normal(size=30_000), x2=np.nan, x3=np.where(rng.random(30_000) < 0.5, np.inf, 1e300))
+    assert judged(copied_rows, frame).outcome == "passed"
+    frame = frame.assign(x2=rng.normal(size=30_000), x3=rng.normal(size=30_000))
+    assert judged(copied_rows, jittered(frame, 0.001)).outcome == "failed"
+    told = frame.head(500).assign(x1=np.nan, copy=lambda f: (f["y"] == "yes") ^ (rng.random(500) < 0.03))
+    assert judged(columns_that_know, told.assign(copy=told["copy"].astype(float))).outcome == "not_judged"
