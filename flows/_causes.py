@@ -212,7 +212,9 @@ def subject_of_window(view: View, context: Context, window: Window) -> WindowSub
     if diagnosis is None:
         return None
     new_rows, known_rows = _rows(view, context, window)
-    return WindowSubject(Diagnosis.from_json(diagnosis.report), new_rows, known_rows)
+    champion = registry.alias(view, context.name, "champion")
+    by_champion = champion is None or champion.version == diagnosis.model_version
+    return WindowSubject(Diagnosis.from_json(diagnosis.report), new_rows, known_rows, by_champion)
 
 
 def _claim(tx: Transaction, context: Context, event: ReceivedEvent) -> Claim | str:

@@ -33,11 +33,14 @@ class WindowSubject:
         Labelled rows the champion was not trained on.
     known_rows : int, default=0
         Rows it was trained on; 0 where nobody knows.
+    by_champion : bool, default=True
+        Whether the champion gave the window's last answers; an earlier model did where labels come late.
     """
 
     diagnosis: Diagnosis
     new_rows: int
     known_rows: int = 0
+    by_champion: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +191,14 @@ def _about_window(subject: WindowSubject, history: History, policy: RetrainingPo
         return _about_harmless(subject, policy, evidence)
     if diagnosis.cause in ("season", "healthy"):
         return Decision("nothing", f"Nothing to do. {diagnosis.sentence}", "An error that grows.", evidence)
+    if not subject.by_champion:
+        # its harm has been answered already, by the champion that came after it
+        return Decision(
+            "wait",
+            f"The champion came after these answers, which an earlier model gave. {diagnosis.sentence}",
+            "A harmed window that the champion answered.",
+            evidence,
+        )
     if harmed < wanted:
         why = f", since a data fault cannot be ruled out in fewer than {RULES_FAULTS_OUT} rows" if small else ""
         return Decision(

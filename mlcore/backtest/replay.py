@@ -220,9 +220,11 @@ class _Loop:
         if cause == "data_fault":
             state = replace(state, faulty=(*state.faulty, start))
         state = replace(state, windows=state.windows + 1)
-        alarm, action, sentence = self._wanted(state, seen, start)
+        by_champion = serving[-1] is state.serving[-1]
+        alarm, action, sentence = self._wanted(state, seen, start, by_champion=by_champion)
         verdict = ""
-        state = replace(state, causes=(cause, *state.causes))
+        if by_champion:
+            state = replace(state, causes=(cause, *state.causes))
         if action == "retrain" and start != past.replayed[-1]:
             state, verdict, told = self._retrain(state, now, end)
             sentence = f"{sentence} {told}"
@@ -232,13 +234,17 @@ class _Loop:
         )
         return state, result
 
-    def _wanted(self, state: _State, seen: Seen, start: datetime) -> tuple[bool, str, str]:
-        """Return whether the strategy wants a retraining, what it does, and why."""
+    def _wanted(self, state: _State, seen: Seen, start: datetime, *, by_champion: bool) -> tuple[bool, str, str]:
+        """Return whether the strategy wants a retraining, what it does, and why.
+
+        `by_champion`: whether the newest model gave the window's last answers.
+        """
         end, champion = self.past.end(start), state.serving[-1].model
         if state.strategy == "policy":
             assert champion.known_until is not None
             known = self.past.labelled(self.past.starts[0], champion.known_until)
-            subject = WindowSubject(seen.diagnosis, self.past.labelled(champion.known_until, end), known)
+            new = self.past.labelled(champion.known_until, end)
+            subject = WindowSubject(seen.diagnosis, new, known, by_champion)
             history = History(has_champion=True, earlier_causes=state.causes, retrainings=state.retrainings)
             decision = decide(subject, history, state.usecase.retraining, self.past.judged_at(start))
             alarm = seen.diagnosis.cause in HARM or decision.action == "retrain"

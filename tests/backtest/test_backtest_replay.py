@@ -85,6 +85,17 @@ def test_labels_of_the_window_come_after_the_delay():
     assert (first_answers("P0D"), first_answers("P7D")) == (1, 2)
 
 
+def test_the_policy_judges_a_new_model_by_its_own_answers():
+    """With labels a week late, the window after a retraining was answered by the model before, and asks for nothing."""
+    changed = usecase("P7D", minimum_new_rows=1)
+    windows = of(replay(past(), changed, seed=0, options=Options(initial_windows=4, gate=False)), "policy")
+    first = next(number for number, item in enumerate(windows) if item.action == "retrain")
+    after = windows[first + 1]
+    assert (after.harmed, after.alarm, after.action) == (True, True, "wait")
+    assert "an earlier model gave" in after.sentence
+    assert windows[first + 2].action != "wait"
+
+
 def test_what_is_in_the_future_changes_nothing():
     """Cutting the past short leaves every earlier window as it was."""
     whole = replay(past(11), usecase("P3D"), seed=0, options=Options(initial_windows=4))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -78,6 +79,18 @@ def test_a_harmless_shift_may_be_learned_once_much_is_new(growth, new_rows, know
     assert decide(shifted, History(True, (), (NOW,)), policy, NOW).action in ("watch", "wait")
     healthy = WindowSubject(Diagnosis("healthy", "It did not.", (), {}), new_rows, known_rows)
     assert decide(healthy, History(True), policy, NOW).action == "nothing"
+
+
+@pytest.mark.parametrize(
+    ("cause", "action"),
+    [("concept_change", "wait"), ("harmful_shift", "wait"), ("data_fault", "fix_data"), ("healthy", "nothing")],
+)
+def test_harm_of_an_earlier_models_answers_is_answered_already(cause, action):
+    """Where labels come late, the first windows judged under a new champion are still those of the one before it."""
+    policy = POLICY.model_copy(update={"harmed_windows": 1, "of_last_windows": 1})
+    mine, earlier = _window(cause), replace(_window(cause), by_champion=False)
+    assert decide(earlier, History(True), policy, NOW).action == action
+    assert decide(mine, History(True), policy, NOW).action == ("retrain" if action == "wait" else action)
 
 
 def test_a_policy_may_ignore_new_data():

@@ -130,6 +130,19 @@ def _why(context: Context, event: ReceivedEvent) -> str:
     return why
 
 
+def test_harm_of_answers_from_before_the_champion_is_not_acted_on(context):
+    """Labels of the last model's window come when the next one answers already: it has not been judged yet."""
+    event = _window(context, 1)
+    now = datetime.now(UTC)
+    with context.ledger.transaction() as tx:
+        model = ModelVersion(
+            context.name, 0, "e", "u", 1, "forest", {}, 0, {}, (), "c", False, "l", "u", "drift", "k", "run", now
+        )
+        registry.register(tx, model, now)
+        registry.promote(tx, context.name, 2, expected_generation=1, actor="me", reason="", now=now)
+    assert [item.action for item in _causes.claim_all(context, event)] == ["wait"]
+
+
 def test_a_new_cause_is_acted_on_and_the_same_cause_is_not(context):
     """Two events about one window: one decision."""
     event = _window(context, 1)
