@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MOST_CATEGORIES: Final = 30
+#: States or districts are more, and yet a closed list: each comes often, and hardly a new one does.
+_MOST_LISTED, _ROWS_EACH_LISTED, _NEW_LISTED = 150, 50, 0.001
 #: Larger floats have no digit for a one.
 _LARGEST_EXACT: Final = 2.0**53
 #: A column that only ever grows with time, over more values than this, counts rows or days.
@@ -151,7 +153,7 @@ def _range(column: pd.Series, *, signed: bool) -> dict[str, float]:
     if far > near and math.isfinite(_FAR * (far - near)):
         present = present[(present >= near - _FAR * (far - near)) & (present <= far + _FAR * (far - near))]
     low, high = float(present.min()), float(present.max())
-    if column.dtype.kind in "iu" and {low, high} == {0.0, 1.0}:
+    if {low, high} == {0.0, 1.0} and bool(np.isin(present, (0.0, 1.0)).all()):
         return {"minimum": 0.0, "maximum": 1.0}
     reach = high / 2 - low / 2
     if not math.isfinite(high + reach) or not math.isfinite(low - reach):
@@ -227,4 +229,15 @@ def _type(column: pd.Series) -> str:
         return "integer" if whole else "number"
     if kind == "M":
         return "timestamp"
-    return "category" if column.nunique() <= _MOST_CATEGORIES else "text"
+    return "category" if _is_closed(column.dropna()) else "text"
+
+
+def _is_closed(present: pd.Series) -> bool:
+    """Whether texts are few, or a list that rows to come will hardly add to."""
+    counts = present.nunique()
+    if counts <= _MOST_CATEGORIES:
+        return True
+    if counts > _MOST_LISTED or len(present) < _ROWS_EACH_LISTED * counts:
+        return False
+    newest = len(present) * 4 // 5
+    return bool((~present.iloc[newest:].isin(present.iloc[:newest])).mean() <= _NEW_LISTED)

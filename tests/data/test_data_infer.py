@@ -312,6 +312,25 @@ def test_people_who_come_and_go_are_no_feature_shops_that_stay_are_one(tmp_path)
     assert [column.name for column in usecase.contract.features] == ["shop_id", "load"]
 
 
+def test_a_closed_list_of_texts_is_a_feature_names_that_go_on_are_none(tmp_path):
+    """Fifty states that come again and again can be learned from; names of which new ones come cannot."""
+    rows = 4000
+    at = pd.date_range("2024-01-01", periods=rows, freq="h", tz="UTC").astype(str)
+    frame = pd.DataFrame(
+        {
+            "at": at,
+            "state": [f"state {number}" for number in RNG.integers(0, 50, rows)],
+            "guest": [f"guest {number // 40}" for number in range(rows)],
+            "paid": np.where(RNG.random(rows) < 0.3, 1.0, 0.0),
+            "y": RNG.normal(size=rows),
+        }
+    )
+    usecase, _ = _draft(tmp_path, frame, "y")
+    assert [column.name for column in usecase.contract.features] == ["state", "paid"]
+    paid = usecase.contract.column("paid")
+    assert (paid.minimum, paid.maximum) == (0, 1)
+
+
 def test_units_come_from_headers_and_temperatures_may_fall_below_zero(tmp_path):
     """What the contract names can be diagnosed; a summer's lowest temperature is no limit."""
     frame = pd.DataFrame({"at": HOURS, "temp_C": 12 + VALUES["load"], "Wind (km/h)": 5 + VALUES["load"] ** 2, **VALUES})
