@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from flows import _causes, quality
 from flows._context import Context, open_context, stage
-from mlcore import events
+from mlcore import events, registry
 from mlcore.decision import DRIFT
 from mlcore.errors import RegistryError
 from mlcore.events import Event
@@ -39,12 +39,13 @@ _DRAWN_HEALTHY: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A model version and what it is monitored by; models of before have nothing to estimate performance with."""
+    """A model version, what it is monitored by (old ones have nothing to estimate with), and those it replaced."""
 
     version: int
     model: LoadedModel
     baseline: Baseline
     learned: PerformanceModel | None
+    replaced: tuple[ModelVersion, ...]
 
 
 @stage("monitor")
@@ -244,12 +245,13 @@ def _model(context: Context, frame: pd.DataFrame, models: dict[int, Served]) -> 
     """Return the model that answered most recently in the window, and what it is monitored by."""
     from mlcore.drift import Baseline
     from mlcore.modelstore import load_model, load_performance, load_reference
-    from mlcore.performance import PerformanceModel
+    from mlcore.performance import REMEMBERED, PerformanceModel
 
     version = int(frame["model_version"].iloc[-1])
     if version not in models:
         with context.ledger.read() as view:
             model = view.get(ModelVersion, usecase=context.name, version=version)
+            replaced = registry.replaced(view, context.name, version, REMEMBERED)
         if model is None:
             raise RegistryError(
                 "captured rows name a model that is not registered", subject=f"{context.name} {version}"
@@ -261,6 +263,7 @@ def _model(context: Context, frame: pd.DataFrame, models: dict[int, Served]) -> 
             loaded,
             Baseline.from_bytes(loaded.baseline, load_reference(loaded)),
             PerformanceModel.from_bytes(learned) if learned else None,
+            replaced,
         )
     return models[version]
 
@@ -337,7 +340,7 @@ def _performance(context: Context, served: Served, frame: pd.DataFrame, output: 
     import numpy as np
 
     from mlcore.drift import row_blocks
-    from mlcore.performance import Labelled, realised
+    from mlcore.performance import Labelled, Validated, possible_before, realised
 
     contract, policy = context.usecase.contract, context.usecase.monitoring
     metric = _metric(context, served.model)
@@ -359,6 +362,12 @@ def _performance(context: Context, served: Served, frame: pd.DataFrame, output: 
         policy.performance,
         known=known,
         rng=np.random.default_rng(0),
+        before=possible_before(
+            metric,
+            Validated.of(served.model.metadata.metrics, metric.name),
+            [Validated.of(model.metrics, metric.name) for model in served.replaced],
+        ),
+        held_out_rows=served.baseline.held_out_rows,
     )
 
 

@@ -199,6 +199,16 @@ def _about_window(subject: WindowSubject, history: History, policy: RetrainingPo
             "A harmed window that the champion answered.",
             evidence,
         )
+    measured = diagnosis.evidence.get("performance") or {}
+    if measured.get("earlier") and subject.new_rows < measured["held_out_rows"]:
+        # what this model was judged by is what the next one learns: until then it would know no more of the change
+        return Decision(
+            "wait",
+            f"A model that knows more needs {measured['held_out_rows']:,} new labelled rows, as many as this one was "
+            f"validated by, and {subject.new_rows:,} are there. {diagnosis.sentence}",
+            "More labelled rows.",
+            evidence,
+        )
     if harmed < wanted:
         why = f", since a data fault cannot be ruled out in fewer than {RULES_FAULTS_OUT} rows" if small else ""
         return Decision(

@@ -67,6 +67,24 @@ def was_promoted_since(view: View, usecase: str, version: int, since: datetime) 
     return any(change.changed_at >= since for change in changes)
 
 
+def replaced(view: View, usecase: str, version: int, most: int) -> tuple[ModelVersion, ...]:
+    """Return the champions before `version`, newest first, at most `most`.
+
+    Each is the one that the next took the place of when that first served; what a rollback took back is none of them.
+    """
+    found: list[ModelVersion] = []
+    while len(found) < most:
+        change = view.first(AliasChange, order_by="generation", usecase=usecase, alias="champion", version=version)
+        model = None
+        if change is not None and change.previous is not None:
+            model = view.get(ModelVersion, usecase=usecase, version=change.previous)
+        if model is None:
+            break
+        found.append(model)
+        version = model.version
+    return tuple(found)
+
+
 def promote(
     tx: Transaction, usecase: str, version: int, *, expected_generation: int, actor: str, reason: str, now: datetime
 ) -> Alias:

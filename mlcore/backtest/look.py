@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,10 +65,11 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """A model, and since when it answers."""
+    """A model, since when it answers, and the metric that is asked of it because of the models before it."""
 
     since: datetime
     model: Trained
+    before: float | None = None
 
 
 class Looks:
@@ -115,6 +117,7 @@ class Looks:
             past.rule,
             self._checked(start, rows, usecase),
             None if recent is None else past.rows(recent),
+            before=serving[-1].before,
         )
         self._journal.keep(key, seen.to_json())
         return seen
@@ -123,6 +126,7 @@ class Looks:
         told = usecase.model_dump(mode="json", include={"contract", "monitoring", "validation"})
         facts = {
             "models": [[item.since.isoformat(), item.model.key] for item in serving],
+            "before": serving[-1].before,
             "recent": recent and recent.isoformat(),
             "contract": told["contract"],
             "monitoring": {name: told["monitoring"][name] for name in ("drift", "performance")},
@@ -187,6 +191,7 @@ def examine(
     rule: WindowRule,
     quality: Quality | None,
     recent: pd.DataFrame | None,
+    before: float | None = None,
 ) -> Seen:
     """Diagnose the window `rows`, for which `output` was answered.
 
@@ -201,6 +206,8 @@ def examine(
     quality : Quality or None
     recent : DataFrame or None
         An earlier window whose data was sound.
+    before : float, optional
+        What is asked of `model` because of the models before it.
     """
     from mlcore.training.splits import target_values
 
@@ -211,7 +218,8 @@ def examine(
     if "drift" in rule.checks:
         drift = model_drift(model.baseline, rows, output, usecase, minimum_rows=rule.minimum_rows, only_deciding=True)
     policy = usecase.monitoring.performance
-    performance = realised(truth, told, len(rows), metric, model.reference, policy)
+    measured = partial(realised, metric=metric, reference=model.reference, policy=policy, before=before)
+    performance = measured(truth, told, len(rows), held_out_rows=model.baseline.held_out_rows)
     diagnosis = diagnose(
         contract,
         model.baseline,
@@ -223,7 +231,7 @@ def examine(
         recent=recent,
         minimum_rows=rule.minimum_rows,
     )
-    everything = realised(truth, told, len(truth), metric, model.reference, policy)
+    everything = measured(truth, told, len(truth))
     return Seen(
         diagnosis=diagnosis,
         error=float("nan") if everything.value is None else everything.value,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -16,6 +17,7 @@ from mlcore.backtest.journal import SavedModel, save_trained
 from mlcore.canonical import digest_value
 from mlcore.drift import Baseline, model_baseline
 from mlcore.metrics import Metric, metric_named
+from mlcore.performance import Validated
 from mlcore.validation.subject import FittedModel
 
 if TYPE_CHECKING:
@@ -47,6 +49,8 @@ class Trained:
         It has seen no row of this time or later.
     judged : FittedModel, optional
         As the gate takes it.
+    dummy : float, default=nan
+        The best constant answer's metric on the rows that `reference` is of.
     """
 
     pipeline: Any
@@ -55,6 +59,7 @@ class Trained:
     key: str = ""
     known_until: datetime | None = None
     judged: FittedModel | None = None
+    dummy: float = math.nan
 
 
 class Models:
@@ -190,9 +195,9 @@ class Models:
         from mlcore.modelstore import load_reference
 
         baseline = Baseline.from_bytes(loaded.baseline, load_reference(loaded))
-        reference = loaded.metadata.metrics["holdout"][judged_by(usecase).name]
+        validated = Validated.of(loaded.metadata.metrics, judged_by(usecase).name)
         judged = FittedModel(loaded.pipeline, loaded.dummy, loaded.size_bytes, loaded.seed_deviation)
-        return Trained(loaded.pipeline, baseline, reference, key, moment, judged)
+        return Trained(loaded.pipeline, baseline, validated.value, key, moment, judged, validated.dummy)
 
     def _is_kept(self, key: str) -> bool:
         return self._journal is not None and self._journal.get(f"model:{key}") is not None
@@ -226,13 +231,15 @@ class Models:
             size = saved.size_bytes
         self.trained += 1
         self._seconds = time.perf_counter() - began
+        validated = Validated.of(trained.scores.to_json(), judged_by(usecase).name)
         return Trained(
             trained.pipeline,
             _mapped(baseline),
-            trained.scores.holdout[judged_by(usecase).name],
+            validated.value,
             key,
             moment,
             _judged(trained, size),
+            validated.dummy,
         )
 
 

@@ -21,6 +21,7 @@ from mlcore.canonical import digest_value
 from mlcore.decision import HARM, History, WindowSubject, decide
 from mlcore.diagnosis import NO_REFERENCE
 from mlcore.errors import TrainingError
+from mlcore.performance import REMEMBERED, Validated, possible_before
 from mlcore.reproducible import one_thread
 
 if TYPE_CHECKING:
@@ -268,7 +269,12 @@ class _Loop:
             return state, "failed", f"No model could be trained: {error}"
         verdict, told = ("promote", "") if self._ungated(state) else self._judge(state, model, cutoff)
         if verdict == "promote":
-            state = replace(state, serving=(*state.serving, Serving(now, model)), causes=())
+            before = possible_before(
+                judged_by(state.usecase),
+                Validated(model.reference, model.dummy),
+                [Validated(item.model.reference, item.model.dummy) for item in state.serving[-REMEMBERED:]],
+            )
+            state = replace(state, serving=(*state.serving, Serving(now, model, before)), causes=())
         return state, verdict, told
 
     def _challenger(self, state: _State, cutoff: datetime) -> Trained:

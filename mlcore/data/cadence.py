@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import TypeAdapter
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,9 +22,10 @@ _POOR_ROWS: Final = 20
 #: Half of the usual rows can be judged, and so many can wherever they are a smaller share.
 _MOST_MINIMUM: Final = 200
 _LEAST_MINIMUM: Final = 12
-#: Of so many windows at most so many lead to a retraining.
+#: Of so many windows at most so many lead to a retraining, and never two in a row.
 _BUDGET: Final = 4
 _BUDGET_WINDOWS: Final = 10
+_COOLDOWN_WINDOWS: Final = 1.5
 #: Held out are the newest windows, and days enough for the gate's blocks of a day.
 _HOLDOUT_WINDOWS: Final = 4
 _LEAST_HOLDOUT: Final = 14
@@ -73,15 +77,20 @@ class Window:
 
     def to_retraining(self) -> dict[str, Any]:
         """Return the section ``retraining``: what it may spend is a share of the windows."""
-        hours = round(_BUDGET_WINDOWS * self.days * 24)
         return {
-            "cooldown": "PT1H" if self.days < 1 else "P1D",
+            # the window after a retraining has hardly any answers of the new model, and brings it few rows to learn
+            "cooldown": _iso(timedelta(days=_COOLDOWN_WINDOWS * self.days)),
             "budget": _BUDGET,
-            "budget_period": f"P{hours // 24}D" if hours >= 24 else f"PT{hours}H",
+            "budget_period": _iso(timedelta(days=_BUDGET_WINDOWS * self.days)),
             # as many rows again as the champion knows are worth a look, wherever the inputs have moved
             "growth_fraction": 1.0,
             "minimum_new_rows": int(min(_MOST_NEW_ROWS, max(_LEAST_MINIMUM, self.rows))),
         }
+
+
+def _iso(length: timedelta) -> str:
+    """Return a length of whole minutes as ISO 8601 writes it."""
+    return str(TypeAdapter(timedelta).dump_python(timedelta(minutes=round(length.total_seconds() / 60)), mode="json"))
 
 
 def draft_window(times: pd.Series | None) -> Window:

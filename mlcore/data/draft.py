@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mlcore.errors import UseCaseError
+from mlcore.policy.monitoring import PerformancePolicy
 
 _HEADER: Final = """\
 # yaml-language-server: $schema=../usecase.schema.json
@@ -13,6 +14,7 @@ _HEADER: Final = """\
 # Every key is explained in docs/usecase.md.
 """
 _WIDTH: Final = 110
+_WORSE: Final = PerformancePolicy().maximum_worsening_fraction
 
 
 def write_usecase(values: dict[str, Any], folder: Path, source: str) -> Path:
@@ -108,6 +110,7 @@ def _on_section(section: str, values: dict[str, Any]) -> list[str]:
     if section == "monitoring":
         rule = values["monitoring"]["windows"][0]
         block = values["monitoring"].get("drift", {}).get("block")
+        worse = values["monitoring"].get("performance", {}).get("maximum_worsening_fraction", _WORSE)
         return [
             f"Windows of a {rule['period']}: the usual one has rows enough, and the file has enough of them. Labels",
             "are taken to be known label_wait after a window's end: say what is so with you.",
@@ -116,7 +119,14 @@ def _on_section(section: str, values: dict[str, Any]) -> list[str]:
                 if block
                 else []
             ),
+            f"A window is harmed where the error is {worse:.0%} above that of the held-out rows:",
+            "performance.maximum_worsening_fraction.",
         ]
     if section == "retraining":
-        return ["What retraining may cost at most, and the fewest new rows that are worth it."]
+        policy = values["retraining"]
+        return [
+            f"What retraining may cost at most: {policy['budget']} times in {policy['budget_period']}, not after two",
+            "windows in a row; and the fewest new rows that are worth it. Inputs that move without harm are learned",
+            "once the new rows are growth_fraction of those that are known: 1, as many again.",
+        ]
     return []

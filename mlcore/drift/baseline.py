@@ -137,6 +137,12 @@ class Baseline:
     repeated_rows: float | None = None
     whole: WholeRows | None = None
 
+    @property
+    def held_out_rows(self) -> int:
+        """How many rows the predictions are of, which the model was validated by; 0 where there are none."""
+        known = self.numeric.get(PREDICTION) or self.categories.get(PREDICTION)
+        return 0 if known is None else known.rows
+
     def to_bytes(self) -> bytes:
         """Return a file's content: a NumPy archive without pickle."""
         facts = {

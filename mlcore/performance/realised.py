@@ -34,7 +34,7 @@ class Performance:
         ``harmed``: the error grew by more than the policy allows. ``too_little_data``: too few labels to say.
     metric : str
     value, reference : float or None
-        On this window, and on the held-out rows when the model was trained.
+        On this window, and on the held-out rows when the model, or one before it, was trained.
     worsening_fraction : float or None
         Growth of the loss, as a share of the reference; negative is better.
     rows, labelled : int
@@ -43,6 +43,10 @@ class Performance:
     lag_median_seconds, lag_p95_seconds : float or None
         How long after its row a label came: half of them at most the first, 95 % at most the second.
     slices : tuple of SlicePerformance
+    earlier : bool, default=False
+        Whether the model is harmed only beside those before it, whose `reference` it is.
+    held_out_rows : int, default=0
+        What the model was validated by; 0 where nobody knows.
     """
 
     outcome: Literal["fine", "harmed", "too_little_data"]
@@ -57,6 +61,8 @@ class Performance:
     lag_median_seconds: float | None = None
     lag_p95_seconds: float | None = None
     slices: tuple[SlicePerformance, ...] = ()
+    earlier: bool = False
+    held_out_rows: int = 0
 
     @property
     def coverage(self) -> float:
@@ -69,10 +75,11 @@ class Performance:
         if self.value is None or self.reference is None or self.worsening_fraction is None:
             return f"{self.labelled:,} of {self.rows:,} rows have labels: too few to judge the model by."
         change = "worse" if self.worsening_fraction > 0 else "better"
+        whose = "a model before it" if self.earlier else "validation"
         interval = "" if self.lower is None else f" ({self.lower:.4g} to {self.upper:.4g})"
         return (
             f"{self.metric} is {self.value:.4g}{interval}, {abs(self.worsening_fraction):.0%} {change} than the "
-            f"{self.reference:.4g} of validation ({self.coverage:.0%} of {self.rows:,} rows labelled)."
+            f"{self.reference:.4g} of {whose} ({self.coverage:.0%} of {self.rows:,} rows labelled)."
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -117,6 +124,8 @@ def realised(
     *,
     known: Labelled | None = None,
     rng: np.random.Generator | None = None,
+    before: float | None = None,
+    held_out_rows: int = 0,
 ) -> Performance:
     """Measure the model on the labelled rows of a window.
 
@@ -135,6 +144,11 @@ def realised(
         Without it neither slices nor lag are told.
     rng : numpy.random.Generator, optional
         Draws the resamples, whole blocks, that intervals come from (Künsch, 1989); without it there are none.
+    before : float, optional
+        `possible_before`: what could be done before is asked for, too. A model that was trained while a change was
+        under way is poor on its own held-out rows: by those alone it would be sound.
+    held_out_rows : int, default=0
+        How many rows `reference` is of.
     """
     labelled = len(truth)
     lags = known.lag_seconds if known is not None else None
@@ -150,11 +164,13 @@ def realised(
             labelled,
             lag_median_seconds=median,
             lag_p95_seconds=p95,
+            held_out_rows=held_out_rows,
         )
-    value = metric.value(truth, output)
-    before = metric.loss(reference)
-    worsening = (metric.loss(value) - before) / max(abs(before), 1e-12)
-    outcome: Literal["fine", "harmed"] = "harmed" if worsening > policy.maximum_worsening_fraction else "fine"
+    value, limit = metric.value(truth, output), policy.maximum_worsening_fraction
+    worsening, earlier = _worsening(metric, value, reference), False
+    if before is not None and worsening <= limit < _worsening(metric, value, before):
+        reference, worsening, earlier = before, _worsening(metric, value, before), True
+    outcome: Literal["fine", "harmed"] = "harmed" if worsening > limit else "fine"
     resampler = _resampler(labelled, known, rng)
     lower, upper = _interval(metric, truth, output, resampler)
     slices: tuple[SlicePerformance, ...] = ()
@@ -176,7 +192,14 @@ def realised(
         lag_median_seconds=median,
         lag_p95_seconds=p95,
         slices=slices,
+        earlier=earlier,
+        held_out_rows=held_out_rows,
     )
+
+
+def _worsening(metric: Metric, value: float, reference: float) -> float:
+    asked = metric.loss(reference)
+    return (metric.loss(value) - asked) / max(abs(asked), 1e-12)
 
 
 def _resampler(rows: int, known: Labelled | None, rng: np.random.Generator | None) -> Resampler | None:

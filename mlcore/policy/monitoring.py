@@ -65,7 +65,8 @@ class PerformancePolicy(Frozen):
     maximum_worsening_fraction: float = Field(
         default=0.2,
         gt=0,
-        description="Share of the error measured at validation above which a window is harmed.",
+        description="Share of the error measured at validation above which a window is harmed. Where the three "
+        "champions before could do better, as a share of the constant answer's error, that is asked for, too.",
     )
     minimum_coverage: float = Field(default=0.5, gt=0, le=1, description="Share of rows that must have labels.")
     estimated_harm: Literal["watch", "counts"] = Field(

@@ -96,6 +96,18 @@ def test_the_policy_judges_a_new_model_by_its_own_answers():
     assert windows[first + 2].action != "wait"
 
 
+@pytest.mark.parametrize("gate", [True, False])
+def test_a_model_of_a_change_under_way_does_not_lower_the_bar(gate: bool):
+    """What is held out is new, what is learned is old: the next champions are asked for what the first one could."""
+    changed = usecase(budget=4, budget_period="P70D")
+    result = replay(past(20), changed, seed=0, options=Options(initial_windows=4, gate=gate))
+    assert result.share("policy") > 0.7
+    assert result.summary("policy").retrainings <= 0.4 * result.summary("always").retrainings
+    told = [item.sentence for item in of(result, "policy")]
+    assert any("of a model before it" in sentence for sentence in told)
+    assert any("as many as this one was validated by" in sentence for sentence in told)
+
+
 def test_what_is_in_the_future_changes_nothing():
     """Cutting the past short leaves every earlier window as it was."""
     whole = replay(past(11), usecase("P3D"), seed=0, options=Options(initial_windows=4))

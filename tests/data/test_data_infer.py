@@ -169,6 +169,8 @@ def test_windows_of_a_draft_fit_the_rows(every, rows, period, tmp_path):
     held_out = usecase.training.search.holdout_longest
     assert held_out is not None
     assert held_out.days == {"hour": 14, "day": 14, "week": 28, "month": 120}[period]
+    hours = usecase.retraining.cooldown.total_seconds() / 3600
+    assert hours == {"hour": 1.5, "day": 36, "week": 252, "month": 1080}[period]
 
 
 def test_rows_of_several_shops_a_day_are_all_kept(tmp_path):
@@ -359,7 +361,14 @@ def test_a_draft_says_what_it_decided_beside_it(tmp_path):
     frame = frame.assign(fee_EUR=cells, left=BY_CUSTOMER)
     usecase, _ = _draft(tmp_path, frame, "left")
     text = (tmp_path / "file" / "usecase.yaml").read_text(encoding="utf-8")
-    for told in ("? was taken for a missing value", "mlops init --time", "EUR: as the header says", "role: feature"):
+    for told in (
+        "? was taken for a missing value",
+        "mlops init --time",
+        "EUR: as the header says",
+        "role: feature",
+        "harmed where the error is 10%",
+        "times in P",
+    ):
         assert any(line.lstrip().startswith("#") and told in line for line in text.splitlines())
     assert usecase.contract.column("no").role == "feature"
     names = [candidate.name for candidate in usecase.training.candidates]

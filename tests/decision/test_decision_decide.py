@@ -93,6 +93,17 @@ def test_harm_of_an_earlier_models_answers_is_answered_already(cause, action):
     assert decide(mine, History(True), policy, NOW).action == ("retrain" if action == "wait" else action)
 
 
+@pytest.mark.parametrize(
+    ("earlier", "new_rows", "action"), [(True, 399, "wait"), (True, 400, "retrain"), (False, 399, "retrain")]
+)
+def test_harm_beside_an_earlier_model_alone_waits_for_what_the_next_model_would_learn(earlier, new_rows, action):
+    """What judged this model teaches the next one, once as much is new; harm beside its own figure does not wait."""
+    policy = POLICY.model_copy(update={"harmed_windows": 1, "of_last_windows": 1})
+    evidence = {"performance": {"earlier": earlier, "held_out_rows": 400}}
+    subject = WindowSubject(Diagnosis("concept_change", "Harmed.", (), evidence), new_rows)
+    assert decide(subject, History(True), policy, NOW).action == action
+
+
 def test_a_policy_may_ignore_new_data():
     """New data alone need not retrain; the first model is trained all the same."""
     policy = RetrainingPolicy(on_new_dataset="ignore")

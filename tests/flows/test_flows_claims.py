@@ -141,6 +141,9 @@ def test_harm_of_answers_from_before_the_champion_is_not_acted_on(context):
         registry.register(tx, model, now)
         registry.promote(tx, context.name, 2, expected_generation=1, actor="me", reason="", now=now)
     assert [item.action for item in _causes.claim_all(context, event)] == ["wait"]
+    with context.ledger.read() as view:
+        chains = [registry.replaced(view, context.name, version, 3) for version in (2, 1)]
+    assert [[model.version for model in chain] for chain in chains] == [[1], []]
 
 
 def test_a_new_cause_is_acted_on_and_the_same_cause_is_not(context):

@@ -48,6 +48,20 @@ def test_lag_and_slices_are_told():
     assert Performance.from_json(found.to_json()) == found
 
 
+@pytest.mark.parametrize(
+    ("before", "error", "earlier", "outcome"),
+    [(0.5, 1.1, True, "harmed"), (0.5, 1.3, False, "harmed"), (0.5, 0.55, False, "fine"), (2.0, 1.1, False, "fine"),
+     (None, 1.1, False, "fine"), (float("nan"), 1.1, False, "fine")],
+)  # fmt: skip
+def test_a_model_of_bad_times_is_asked_for_what_the_one_before_it_could(before, error, earlier, outcome):
+    """What passes beside its own held-out error of 1 is harm beside a better one, and the sentence says whose it is."""
+    answered = Output(np.zeros(100))
+    found = realised(np.full(100, error), answered, 100, METRIC, 1.0, POLICY, before=before, held_out_rows=40)
+    assert (found.earlier, found.reference, found.outcome) == (earlier, 0.5 if earlier else 1.0, outcome)
+    assert ("of a model before it" in found.sentence) == earlier
+    assert Performance.from_json(found.to_json()) == found
+
+
 def test_records_of_older_versions_are_read():
     """They have neither interval, lag nor slices."""
     old = {
