@@ -6,9 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+
+#: A smaller share of the error is nothing to retrain for.
+_LEAST_GAIN: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +125,44 @@ class BacktestResult:
         return self.gained(strategy) / possible if possible > 0 else None
 
     @property
+    def pays(self) -> bool:
+        """Whether retraining after every window gains anything to speak of: a share of less than that is of chance.
+
+        At least a hundredth of the error without retraining, and more than one standard error of the gain over the
+        windows, sqrt(sum w² (d - mean)²) / sum w, with d the gain of a window of w labelled rows.
+        """
+        gain = self.gained("always")
+        return gain >= _LEAST_GAIN * abs(self.summary("static").error) and gain > self._deviation("always")
+
+    def _deviation(self, strategy: str) -> float:
+        """Return the standard error of a strategy's gain, windows taken for independent."""
+        static = {item.starts_at: item for item in self.windows if item.strategy == "static" and item.labelled}
+        mine = [item for item in self.windows if item.strategy == strategy and item.starts_at in static]
+        weights = np.array([item.labelled for item in mine], dtype=float)
+        gains = np.array([static[item.starts_at].error - item.error for item in mine])
+        known = np.isfinite(gains)
+        if known.sum() < 2:
+            return math.inf
+        weights, gains = weights[known], gains[known]
+        left = weights * (gains - np.average(gains, weights=weights))
+        return float(np.sqrt(np.square(left).sum()) / weights.sum())
+
+    def _told(self) -> str:
+        share, gain = self.share("policy"), self.gained("always") / (abs(self.summary("static").error) or 1.0)
+        if share is None:
+            return "retraining after every window would have brought nothing: no retraining pays here"
+        if not self.pays:
+            return (
+                f"retraining after every window would have bettered it by {gain:.1%}, which may as well be chance: no "
+                "retraining pays here"
+            )
+        return f"{share:.0%} of what retraining after every window brings"
+
+    @property
     def sentence(self) -> str:
         """What it comes to, for a manager."""
         mine, always, static = (self.summary(name) for name in ("policy", "always", "static"))
-        name = self.metric.replace("_", " ")
-        share = self.share("policy")
-        told = (
-            "retraining after every window would have brought nothing"
-            if share is None
-            else f"{share:.0%} of what retraining after every window brings"
-        )
+        name, told = self.metric.replace("_", " "), self._told()
         sentence = (
             f"The policy retrains {_times(mine.retrainings)} instead of {_times(always.retrainings)} and has a "
             f"{name} of {mine.error:.4g} ({static.error:.4g} without retraining, {always.error:.4g} with retraining "
@@ -156,6 +187,7 @@ class BacktestResult:
             "usecase": self.usecase,
             "metric": self.metric,
             "sentence": self.sentence,
+            "pays": self.pays,
             "facts": dict(self.facts),
             "settings": list(self.settings),
             "summaries": [_plain(asdict(item)) for item in self.summaries],

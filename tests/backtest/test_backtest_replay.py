@@ -177,6 +177,26 @@ def window(number: int, *, harmed: bool, alarm: bool, rows: int = 10) -> WindowR
     return WindowResult("policy", at, rows, 1.0, "healthy", "nothing", rows, alarm, harmed)
 
 
+@pytest.mark.parametrize(
+    ("always", "pays", "told"),
+    [([0.7, 0.8, 0.6, 0.7], True, "50% of what retraining"), ([0.999] * 4, False, "bettered it by 0.1%"),
+     ([0.4, 1.55, 0.4, 1.55], False, "which may as well be chance"), ([1.2] * 4, False, "brought nothing")],
+)  # fmt: skip
+def test_a_gain_of_chance_has_no_share(always: list[float], pays: bool, told: str):
+    """Where retraining always gains less than a hundredth, or less than windows differ by, the manager is told so."""
+    errors = {"static": [1.0] * 4, "always": always, "policy": [(1 + error) / 2 for error in always]}
+    windows = [
+        replace(window(number, harmed=False, alarm=False), strategy=name, error=error)
+        for name, values in errors.items()
+        for number, error in enumerate(values)
+    ]
+    summaries = tuple(summarise(name, windows) for name in errors)
+    found = BacktestResult("rows", "mean_absolute_error", tuple(windows), summaries)
+    assert found.pays == pays
+    assert told in found.sentence
+    assert ("no retraining pays here" in found.sentence) == (not pays)
+
+
 def test_alarms_are_held_against_the_truth():
     """A false alarm has no harm, missed harm no alarm; detection counts from the first harmed row."""
     kinds = [(0, 0), (0, 1), (1, 0), (1, 1), (1, 1), (0, 0), (1, 1), (1, 0), (0, 0), (1, 0)]
