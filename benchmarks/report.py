@@ -61,7 +61,7 @@ def run() -> None:
                 rows=ROWS,
                 labelled=ROWS // 2,
                 diagnosis=Diagnosis("harmful_shift", "Five moved and the model is harmed.", found, {}),
-                decision=Decision("retrain", "1 of the last 1 windows are harmed.", "An error back in its limits.", {}),
+                decision=Decision("retrain", "The window is harmed.", "An error back in its limits.", {}),
                 quality=None,
                 drift=drift,
                 performance=Performance("harmed", "mean_absolute_error", 52.6, 19.9, 1.64, ROWS, ROWS // 2),

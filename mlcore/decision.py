@@ -213,8 +213,8 @@ def _about_window(subject: WindowSubject, history: History, policy: RetrainingPo
         why = f", since a data fault cannot be ruled out in fewer than {RULES_FAULTS_OUT} rows" if small else ""
         return Decision(
             "watch",
-            f"{harmed} harmed window is not enough, {wanted} of the last {of_last} are asked for{why}. "
-            f"{diagnosis.sentence}",
+            f"{harmed} harmed window{' is' if harmed == 1 else 's are'} not enough, {wanted} of the last {of_last} are "
+            f"asked for{why}. {diagnosis.sentence}",
             "Another harmed window.",
             evidence,
         )
@@ -226,9 +226,10 @@ def _about_window(subject: WindowSubject, history: History, policy: RetrainingPo
             "More labelled rows.",
             evidence,
         )
+    which = "The window is" if len(causes) == 1 else f"{harmed} of the last {len(causes)} windows are"
     return Decision(
         "retrain",
-        f"{harmed} of the last {len(causes)} windows are harmed. {diagnosis.sentence}",
+        f"{which} harmed. {diagnosis.sentence}",
         "An error back in its limits.",
         evidence,
     )

@@ -121,7 +121,7 @@ def wide() -> WindowFacts:
             tuple(FeatureDiagnosis(item.name, "shift", item.sentence, item.psi) for item in drift.drifted),
             {},
         ),
-        decision=Decision("retrain", "1 of the last 1 windows are harmed.", "An error back in its limits.", {}),
+        decision=Decision("retrain", "The window is harmed.", "An error back in its limits.", {}),
         quality=QualityReport(5, (QualityCheck("feature_1", "between", False, "0 to 1", "3 others", 3, 0.6, ("7",)),)),
         drift=drift,
         performance=Performance("harmed", "mean_absolute_error", 52.6, 19.9, 1.64, len(window), len(window) // 2),
