@@ -22,6 +22,8 @@ Array = np.ndarray[Any, Any]
 #: Each bound of an interval holds with this probability: the interval covers 95 %.
 _ONE_SIDED: Final = 0.975
 _RESAMPLES: Final = 500
+#: Harm is larger than what rows differ by chance, in standard errors: one window in twenty of a sound model is beyond.
+_SURE: Final = 1.645
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,8 @@ class Performance:
     Parameters
     ----------
     outcome : {"fine", "harmed", "too_little_data"}
-        ``harmed``: the error grew by more than the policy allows. ``too_little_data``: too few labels to say.
+        ``harmed``: the error grew by more than the policy allows, and by more than rows differ by chance.
+        ``too_little_data``: too few labels to say.
     metric : str
     value, reference : float or None
         On this window, and on the held-out rows when the model, or one before it, was trained.
@@ -129,6 +132,10 @@ def realised(
 ) -> Performance:
     """Measure the model on the labelled rows of a window.
 
+    It is harmed where its loss is above the reference by more than the policy's share of it, and by more than 1.645
+    standard errors s sqrt(1 + n / m), with s the jackknife's of the n labelled rows and m those held out: rows alone
+    lead to that in one window of twenty of a model that is as it was.
+
     Parameters
     ----------
     truth : ndarray of shape (n_labelled,)
@@ -166,11 +173,19 @@ def realised(
             lag_p95_seconds=p95,
             held_out_rows=held_out_rows,
         )
-    value, limit = metric.value(truth, output), policy.maximum_worsening_fraction
-    worsening, earlier = _worsening(metric, value, reference), False
-    if before is not None and worsening <= limit < _worsening(metric, value, before):
-        reference, worsening, earlier = before, _worsening(metric, value, before), True
-    outcome: Literal["fine", "harmed"] = "harmed" if worsening > limit else "fine"
+    statistics = metric.statistics(truth, output)
+    value = float(metric.finish(statistics.sum(axis=0)))
+    chance = chance_of(metric, statistics) * np.sqrt(1 + labelled / held_out_rows if held_out_rows else 1)
+
+    def is_harm(asked: float) -> bool:
+        more = metric.loss(value) - metric.loss(asked)
+        return more > policy.maximum_worsening_fraction * abs(metric.loss(asked)) and not more <= _SURE * chance
+
+    harmed, earlier = is_harm(reference), False
+    if before is not None and not harmed and is_harm(before):
+        reference, harmed, earlier = before, True, True
+    worsening = (metric.loss(value) - metric.loss(reference)) / max(abs(metric.loss(reference)), 1e-12)
+    outcome: Literal["fine", "harmed"] = "harmed" if harmed else "fine"
     resampler = _resampler(labelled, known, rng)
     lower, upper = _interval(metric, truth, output, resampler)
     slices: tuple[SlicePerformance, ...] = ()
@@ -197,9 +212,20 @@ def realised(
     )
 
 
-def _worsening(metric: Metric, value: float, reference: float) -> float:
-    asked = metric.loss(reference)
-    return (metric.loss(value) - asked) / max(abs(asked), 1e-12)
+def chance_of(metric: Metric, statistics: Array) -> float:
+    """Return the standard error of a metric by the jackknife over rows (Efron & Stein, 1981), taken for independent.
+
+    sqrt((n - 1) / n * sum (v_i - mean v)²), with v_i the metric without row i; nan where that is not defined.
+
+    Parameters
+    ----------
+    metric : Metric
+    statistics : ndarray of shape (n_rows, k)
+        As ``metric.statistics`` returns them.
+    """
+    without = metric.finish(statistics.sum(axis=0) - statistics)
+    rows = len(without)
+    return float(np.sqrt((rows - 1) / rows * np.square(without - without.mean()).sum()))
 
 
 def _resampler(rows: int, known: Labelled | None, rng: np.random.Generator | None) -> Resampler | None:

@@ -65,8 +65,9 @@ class PerformancePolicy(Frozen):
     maximum_worsening_fraction: float = Field(
         default=0.2,
         gt=0,
-        description="Share of the error measured at validation above which a window is harmed. Where the three "
-        "champions before could do better, as a share of the constant answer's error, that is asked for, too.",
+        description="Share of the error measured at validation above which a window is harmed, where that is more than "
+        "its rows differ by chance. What the three champions before could do is asked for, too, as a share of the "
+        "constant answer's error.",
     )
     minimum_coverage: float = Field(default=0.5, gt=0, le=1, description="Share of rows that must have labels.")
     estimated_harm: Literal["watch", "counts"] = Field(

@@ -8,6 +8,7 @@ import pytest
 
 from mlcore.metrics import Output, metric_named
 from mlcore.performance import Labelled, Performance, Slice, realised
+from mlcore.performance.realised import chance_of
 from mlcore.policy.monitoring import PerformancePolicy
 
 METRIC = metric_named("mean_absolute_error", "regression")
@@ -60,6 +61,32 @@ def test_a_model_of_bad_times_is_asked_for_what_the_one_before_it_could(before, 
     assert (found.earlier, found.reference, found.outcome) == (earlier, 0.5 if earlier else 1.0, outcome)
     assert ("of a model before it" in found.sentence) == earlier
     assert Performance.from_json(found.to_json()) == found
+
+
+def test_what_rows_differ_by_is_no_harm():
+    """Of windows of a sound model one in twenty at most is called harmed, however few rows it has; harm still is."""
+    rng = np.random.default_rng(2)
+
+    def harmed(scale: float) -> int:
+        found = 0
+        for _ in range(400):
+            held_out, errors = rng.exponential(size=120), scale * rng.exponential(size=30)
+            found += (
+                realised(errors, Output(np.zeros(30)), 30, METRIC, held_out.mean(), POLICY, held_out_rows=120).outcome
+                == "harmed"
+            )
+        return found
+
+    assert harmed(1.0) <= 28  # 20 are expected at most; without the rule there are over 50
+    assert harmed(3.0) >= 390
+
+
+def test_chance_is_the_standard_error_of_a_mean():
+    """Of a mean the jackknife is the formula."""
+    rng = np.random.default_rng(3)
+    truth = rng.normal(size=200)
+    found = chance_of(METRIC, METRIC.statistics(truth, Output(np.zeros(200))))
+    assert found == pytest.approx(np.abs(truth).std(ddof=1) / np.sqrt(200))
 
 
 def test_records_of_older_versions_are_read():
