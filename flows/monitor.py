@@ -45,7 +45,7 @@ class Served:
     model: LoadedModel
     baseline: Baseline
     learned: PerformanceModel | None
-    replaced: tuple[ModelVersion, ...]
+    replaced: tuple[ModelVersion, ...] = ()
 
 
 @stage("monitor")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -15,7 +16,7 @@ from flows.settings import Settings
 from flows.train import _for_monitoring
 from mlcore.diagnosis import Diagnosis
 from mlcore.drift import Baseline, model_drift
-from mlcore.ledger.records import DiagnosisRecord, Window
+from mlcore.ledger.records import DiagnosisRecord, ModelVersion, Window
 from mlcore.ledger.store import Ledger
 from mlcore.modelstore import ModelMetadata, load_model, load_performance, load_reference, save_model
 from mlcore.performance import PerformanceModel
@@ -64,6 +65,13 @@ def test_performance_is_realised_with_labels_and_estimated_without(churn, tmp_pa
     assert measured.outcome == "fine"
     assert measured.lower < measured.value < measured.upper
     assert measured.lag_median_seconds == 299.5
+    assert measured.held_out_rows == served.model.metadata.holdout_rows
+    kept = {"holdout": {measured.metric: 0.01}, "dummy_holdout": {measured.metric: 0.6}}
+    better = ModelVersion(
+        churn.name, 1, "d", "u", 1, "forest", {}, 0, kept, (), "c", False, "l", "u", "dataset", "k", "run", arrived
+    )
+    beside = _performance(context, replace(served, replaced=(better,)), rows, _answers(served.model, rows))
+    assert (beside.outcome, beside.earlier, beside.value) == ("harmed", True, measured.value)
     estimate = _estimate(context, served, rows, _answers(served.model, rows), RULE)
     assert estimate.lower <= measured.value <= estimate.upper
 
