@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 import numpy as np
 
 from mlcore.diagnosis.clock import clock_faults
+from mlcore.diagnosis.exchanged import swapped
 from mlcore.diagnosis.findings import FeatureDiagnosis, fault, numbers, open_columns
 from mlcore.diagnosis.fixed import contradicting, never_so_still
 from mlcore.diagnosis.relations import Relations
 from mlcore.diagnosis.season import season_of
 from mlcore.diagnosis.signatures import LEAST_ROWS, broken_text, missing_burst, piled, seldom_moves, stuck
-from mlcore.diagnosis.units import swapped, wrong_units
+from mlcore.diagnosis.units import wrong_units
 from mlcore.drift.baseline import PREDICTION, SCORE
 from mlcore.drift.sample import microseconds
 

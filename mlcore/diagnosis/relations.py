@@ -22,6 +22,10 @@ _LEAST_EXPLAINED: Final = 0.5
 _FURTHEST: Final = 5.0
 _RIDGE: Final = 1.0
 _HOUR: Final = 3_600_000_000
+#: Mean absolute residuals, in units of the last healthy window's or the baseline's, whichever are larger: beyond the
+#: first the column contradicts the others, up to the second it agrees with them.
+CONTRADICTS: Final = 3.0
+_AGREES, _GAIN = 2.0, 3.0
 
 
 class Relations:
@@ -46,6 +50,10 @@ class Relations:
             return None
         residuals = rows[name] - told[0]
         return float(np.nanmean(np.abs(residuals)) / told[1]) if np.isfinite(residuals).any() else None
+
+    def usual(self, name: str, recent: Mapping[str, Any]) -> float:
+        """Return the last healthy window's residual, in units of the baseline's, at least 1: the season explains it."""
+        return max(1.0, self.strangeness(name, recent) or 1.0) if name in recent else 1.0
 
     def expected(self, name: str, rows: Mapping[str, Any]) -> tuple[Numbers, float] | None:
         """Return what the other columns say a column should be, and the usual residual; None where nothing relates."""
@@ -94,3 +102,10 @@ class Relations:
 def _levels(values: Numbers) -> list[str]:
     found, counts = np.unique(values, return_counts=True)
     return [str(level) for level, count in zip(found, counts, strict=True) if count >= _LEAST_OF_LEVEL]
+
+
+def reconciled(now: float | None, undone: float | None, usual: float) -> bool:
+    """Whether a column contradicts the others, and agrees with them once something is undone."""
+    if now is None or undone is None:
+        return False
+    return now >= CONTRADICTS * usual and undone <= _AGREES * usual and undone <= now / _GAIN

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 from mlcore.contract import Column, DataContract
+from mlcore.diagnosis.exchanged import swapped
 from mlcore.diagnosis.fixed import contradicting, never_so_still
 from mlcore.diagnosis.relations import Relations
-from mlcore.diagnosis.units import swapped, wrong_units
+from mlcore.diagnosis.units import wrong_units
 from mlcore.drift import build_baseline
 
 HOUR = 3_600_000_000
