@@ -70,6 +70,7 @@ GUESSED_FAULTS: Final[Mapping[str, tuple[float, float]]] = {
             (1.852, "km for nautical miles"),
             (0.539957, "knots for km/h"),
             (1.943844, "knots for m/s"),
+            (0.514444, "m/s for knots"),
             (2.54, "cm for inches"),
             (1 / 2.54, "inches for cm"),
             (25.4, "mm for inches"),
@@ -78,6 +79,10 @@ GUESSED_FAULTS: Final[Mapping[str, tuple[float, float]]] = {
             (0.3048, "metres for feet"),
             (2.204623, "pounds for kg"),
             (0.453592, "kg for pounds"),
+            (3.785412, "litres for gallons"),
+            (0.264172, "gallons for litres"),
+            (33.8639, "hPa for inches of mercury"),
+            (0.02953, "inches of mercury for hPa"),
             (60.0, "seconds for minutes"),
             (1 / 60, "minutes for seconds"),
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
 import numpy as np
@@ -12,32 +11,91 @@ from mlcore.diagnosis.findings import Numbers
 #: Share of values that the baseline's sensor never gives: from the first on it is another scale, up to the second not.
 OFF_SCALE: Final = 0.8
 ON_SCALE: Final = 0.12
-#: A scale is a scale where its values cover at most this share of their span.
-_MOST_COVERED: Final = 0.35
 #: So many different values fall on the scale by chance less than once in a hundred conversions.
 _LEAST_DISTINCT: Final = 5
-#: Values written with more decimals have none of their own; of so many the baseline's are told by.
-_MOST_DECIMALS, _DIGITS_OF = 5, 5_000
-#: Digits tell something from so many different values on; where nearly all have them, and most have others.
-_LEAST_FOR_DIGITS, _ALL, _ALL_OTHER = 8, 0.98, 0.6
+#: Values written with more decimals have none of their own.
+_MOST_DECIMALS: Final = 5
+#: Digits tell something from so many different values on, where most have others.
+_LEAST_FOR_DIGITS, _ALL_OTHER, _ALL = 8, 0.6, 0.98
+#: Conversions are written with six digits or so.
+_WRITTEN: Final = 2e-6
 
 
 def has_other_digits(known: Numbers, now: Numbers) -> bool:
     """Whether most values have decimals that the known ones never had."""
-    step, some = 2 * _half_step(_thinned(known)), now[now != 0]
-    return len(np.unique(some)) >= _LEAST_FOR_DIGITS and step > 0 and _multiples(some, step) <= 1 - _ALL_OTHER
+    step, some = decimal_step(known), now[now != 0]
+    return len(np.unique(some)) >= _LEAST_FOR_DIGITS and step > 0 and _on_step(some, step, 0.0).mean() <= 1 - _ALL_OTHER
 
 
-def on_scale(before: Numbers, now: Numbers, undone: Numbers, factor: float) -> bool:
-    """Whether the values avoid the baseline's scale, and undone fall on it."""
-    scale = np.unique(before)
-    # a value rounded after the conversion comes back only nearly
-    tolerance = max(_half_step(now) / abs(factor), 1e-6 * max(1.0, float(np.abs(scale).max())))
-    span = scale[-1] - scale[0]
-    if len(scale) < 2 or span <= 0 or len(scale) * 2 * tolerance > _MOST_COVERED * span:
-        return False
-    off_now, off_undone = off_scale(scale, now, tolerance), off_scale(scale, undone, tolerance)
-    return off_now is not None and off_undone is not None and off_now >= OFF_SCALE and off_undone <= ON_SCALE
+def digits_restored(known: Numbers, now: Numbers, undone: Numbers) -> bool:
+    """Whether most values have decimals that there never were, and nearly none of them has once it is undone."""
+    return has_other_digits(known, now) and _on_step(undone[now != 0], decimal_step(known), 0.0).mean() >= _ALL
+
+
+def chance_of_return(known: Numbers, now: Numbers, factor: float, offset: float = 0.0) -> float:
+    """Return how probable it is that values fall where the known ones were, undone, though nothing was converted.
+
+    Numbers are written in steps of decimals, or lie on the scale of a sensor. Converted, and rounded again, to a step
+    g, they leave gaps: undone all of them lie within g / (2 factor) of a known place. Of different values that were
+    never converted each does so with the share that such places cover, or with the share of the known values that do,
+    where that is more. The probability is the binomial tail: of steps and scale the smaller one, doubled (Bonferroni).
+
+    Parameters
+    ----------
+    known : ndarray of shape (n,)
+        Values of training.
+    now : ndarray of shape (m,)
+        Those of the window.
+    factor, offset : float
+        What they may have been multiplied by, and what then was added.
+
+    Returns
+    -------
+    float in [0, 1]
+
+    Examples
+    --------
+    Whole kilometres that were whole miles have gaps; 40 of them without one in a gap are no chance:
+
+    >>> miles = np.arange(1.0, 100.0)
+    >>> bool(chance_of_return(miles, np.round(miles[5:45] * 1.609344), 1.609344) < 1e-6)
+    True
+    >>> chance_of_return(miles, miles[5:45], 1.609344) > 0.5
+    True
+    """
+    places, some = np.unique(known[known != 0]), np.unique(now[now != 0])
+    if not len(some) or len(places) < 2:
+        return 1.0
+    step = decimal_step(places)
+    found = [1.0]
+    written = decimal_step(some)
+    if step:
+        grid = min(written, step) / abs(factor) / 2
+        returned, usual = (_on_step((values - offset) / factor, step, grid) for values in (some, places))
+        found.append(_tail(returned, usual, float(_reach((some - offset) / factor, step, grid).mean())))
+    found.append(_of_scale(places, some, factor, offset, written))
+    return min(1.0, 2 * min(found))
+
+
+def _of_scale(scale: Numbers, some: Numbers, factor: float, offset: float, written: float) -> float:
+    tolerance = max(written / abs(factor) / 2, _WRITTEN * float(np.abs(scale).max()))
+    returned, usual = (
+        _gaps(scale, undone[(undone >= scale[0] - tolerance) & (undone <= scale[-1] + tolerance)])
+        <= tolerance * (1 + _WRITTEN)
+        for undone in ((values - offset) / factor for values in (some, scale))
+    )
+    share = min(1.0, 2 * tolerance * len(scale) / float(np.ptp(scale)))
+    return _tail(returned, usual, share)
+
+
+def _tail(returned: Numbers, usual: Numbers, share: float) -> float:
+    """Return how probable so many returns are, where each happens with the share of places, or of known values."""
+    if not len(returned):
+        return 1.0
+    from scipy.special import bdtrc
+
+    each = min(1.0, max(share, (usual.sum() + 1) / (len(usual) + 2)))
+    return float(bdtrc(returned.sum() - 1, len(returned), each)) if returned.any() else 1.0
 
 
 def off_scale(scale: Numbers, values: Numbers, tolerance: float = 1e-6) -> float | None:
@@ -48,42 +106,36 @@ def off_scale(scale: Numbers, values: Numbers, tolerance: float = 1e-6) -> float
     inside = values[(values != 0) & (values >= scale[0] - tolerance) & (values <= scale[-1] + tolerance)]
     if len(np.unique(inside)) < _LEAST_DISTINCT:
         return None
-    place = np.clip(np.searchsorted(scale, inside), 1, len(scale) - 1)
-    gap = np.minimum(np.abs(inside - scale[place - 1]), np.abs(inside - scale[place]))
-    return float((gap > tolerance).mean())
+    return float((_gaps(scale, inside) > tolerance).mean())
 
 
-def digits_restored(before: Numbers, now: Numbers, undone: Numbers, factor: float) -> bool:
-    """Whether the values have other digits than there ever were, and undoing the conversion brings these back.
-
-    Numbers are written with so many decimals; converted they have more, or, by a power of ten, only round ones.
-    """
-    known = _thinned(before)
-    step = 2 * _half_step(known)
-    some, again = now[now != 0], undone[now != 0]
-    if not step or len(np.unique(some)) < _LEAST_FOR_DIGITS or _multiples(again, step) < _ALL:
-        return False
-    if _multiples(some, step) <= 1 - _ALL_OTHER:
-        return True
-    coarse = step * abs(factor)
-    ten = abs(math.log10(abs(factor)) % 1) < 1e-9
-    return factor > 1 and ten and _multiples(some, coarse) >= _ALL and _multiples(known, coarse) <= 1 - _ALL_OTHER
+def _gaps(scale: Numbers, values: Numbers) -> Numbers:
+    """Return how far each value is from the nearest one of the scale."""
+    place = np.clip(np.searchsorted(scale, values), 1, len(scale) - 1)
+    return np.minimum(np.abs(values - scale[place - 1]), np.abs(values - scale[place]))
 
 
-def _thinned(before: Numbers) -> Numbers:
-    return before[:: max(1, len(before) // _DIGITS_OF)]
-
-
-def _multiples(values: Numbers, step: float) -> float:
-    """Return the share of values that are whole multiples of a step, but for rounding errors."""
+def _on_step(values: Numbers, step: float, rounded: float) -> Numbers:
+    """Return which values are whole multiples of a step, but for what they may have been rounded by."""
     parts = values / step
-    # conversions are written with six digits or so
-    tolerance = np.clip(2e-6 * np.abs(parts), 1e-6, 0.05)
-    return float((np.abs(parts - np.round(parts)) <= tolerance).mean())
+    return np.abs(parts - np.round(parts)) <= _reach(values, step, rounded) / 2
 
 
-def _half_step(values: Numbers) -> float:
+def _reach(values: Numbers, step: float, rounded: float) -> Numbers:
+    """Return the share of a step that counts as a multiple of it."""
+    written = np.clip(_WRITTEN * np.abs(values / step), 1e-6, 0.05)
+    return np.minimum(1.0, 2 * np.maximum(written, rounded / step * (1 + _WRITTEN)))
+
+
+def decimal_step(values: Numbers) -> float:
+    """Return the unit of the last decimal that values are written with; 0 where they have too many.
+
+    Examples
+    --------
+    >>> decimal_step(np.array([1.25, 3.5])), decimal_step(np.array([1 / 3]))
+    (0.01, 0.0)
+    """
     for digits in range(_MOST_DECIMALS):
         if np.allclose(values, np.round(values, digits), rtol=0, atol=1e-9):
-            return float(0.5 * 10.0**-digits)
+            return float(10.0**-digits)
     return 0.0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from mlcore.diagnosis.findings import FeatureDiagnosis, Numbers, fault, kolmogorov_smirnov, near
-from mlcore.diagnosis.lattice import digits_restored, has_other_digits, on_scale
+from mlcore.diagnosis.lattice import OFF_SCALE, chance_of_return, digits_restored, has_other_digits, off_scale
 from mlcore.diagnosis.relations import CONTRADICTS, Relations, reconciled
 from mlcore.units import GUESSED_FAULTS, UNIT_FAULTS, conversions
 
@@ -31,6 +31,9 @@ _NEARER: Final = 0.25
 _EDGE: Final = 2.0
 _LEAST_MOVES: Final = 8
 _LEAST_FOR_GUESS: Final = 2
+#: So improbable must it be that values fall where the known ones were, undone: for each of the some ten conversions of
+#: a named unit, and for each of the some thirty that nobody named.
+_LEAST_CHANCE, _LEAST_CHANCE_OF_GUESS = 1e-4, 1e-6
 #: Fewer rows of a week say it, too, where hardly any value is where it was, and nearly all are once it is undone.
 _LEAST_FOR_FAR, _FAR_APART = 100, 0.8
 #: Hardly a value of so many is where those of the last healthy window were.
@@ -141,8 +144,11 @@ def _score(
     evidence = 0.0
     if broken and far[1] <= far[0] - (0.0 if named else _GAIN):
         evidence += 1
-    digits = digits_restored(known, now, undone, factor)
-    if digits or (not guessed and on_scale(known, now, undone, factor)):
+    digits = digits_restored(known, now, undone) or (
+        (far[1] <= far[0] - _GAIN or _elsewhere(known, now))
+        and chance_of_return(known, now, factor, offset) <= (_LEAST_CHANCE_OF_GUESS if guessed else _LEAST_CHANCE)
+    )
+    if digits:
         evidence += 1
     if abs(math.log(abs(factor))) >= math.log(_FAR_FACTOR) and _spread_restored(known, now, undone, far):
         evidence += 1
@@ -161,6 +167,11 @@ def _score(
     return evidence and evidence + (1 - far[1]) / 2 + (0.25 if named else -0.25 if guessed else 0.0)
 
 
+def _elsewhere(known: Numbers, now: Numbers) -> bool:
+    """Whether most values have digits that there never were, or lie between all that there were."""
+    return has_other_digits(known, now) or (off_scale(np.unique(known), now) or 0.0) >= OFF_SCALE
+
+
 def _nearer_as_it_is(recent: Numbers, now: Numbers, undone: Numbers) -> bool:
     """Whether the last healthy window is more like this one than like what undoing a conversion makes of it.
 
@@ -175,7 +186,7 @@ def _nearer_as_it_is(recent: Numbers, now: Numbers, undone: Numbers) -> bool:
 
 def _spread_restored(before: Numbers, now: Numbers, undone: Numbers, distances: list[float]) -> bool:
     spread = [np.subtract(*np.quantile(values, (0.9, 0.1))) for values in (before, now, undone)]
-    if min(spread) <= 0 or distances[0] < 0.9 or distances[1] > distances[0] - _GAIN:
+    if min(spread) <= 0 or distances[0] < _FAR_APART or distances[1] > distances[0] - _GAIN:
         return False
     nearer = [abs(math.log(value / spread[0])) for value in spread[1:]]
     return nearer[0] >= math.log(_FAR_FACTOR) and nearer[1] <= math.log(_FAR_FACTOR)
