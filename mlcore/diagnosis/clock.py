@@ -22,6 +22,7 @@ _DAY: Final = 24 * _HOUR
 _EXPECTED: Final = 0.95
 #: Three hours of a day; an hour that moves with summer time is less.
 _MISSING_FRACTION: Final = 0.12
+_LEAST_CHANCE: Final = 1e-3
 #: Fewer weeks say nothing of an hour of the week.
 _LEAST_WEEKS: Final = 4
 #: Of so many days an hour of the day had rows on each, or nothing is said of it.
@@ -34,6 +35,8 @@ _LEAST_SHIFT: Final = 2
 _LIKE_THE_PATTERN, _BETTER = 0.7, 0.3
 #: Over a week and more the weather's own course averages out, and less has to be better.
 _BETTER_LONG, _LONG = 0.15, 7 * _DAY
+#: Where training and the last healthy window both say so less is enough: their noise is not the same.
+_BETTER_TWICE: Final = 0.07
 #: The hour must tell so much of a column for its pattern to date the window.
 _LEAST_EXPLAINED: Final = 0.1
 _LEAST_PER_HOUR: Final = 3
@@ -41,7 +44,11 @@ _LEAST_ROWS: Final = 18
 
 
 def clock_faults(
-    contract: DataContract, baseline: Baseline, frame: pd.DataFrame, rows: Mapping[str, Any]
+    contract: DataContract,
+    baseline: Baseline,
+    frame: pd.DataFrame,
+    rows: Mapping[str, Any],
+    recent: Mapping[str, Any] | None = None,
 ) -> Iterator[FeatureDiagnosis]:
     """Yield what is wrong with the time stamps of a window, and with the delivery of its rows."""
     yield from _delivered_twice(contract, baseline, frame)
@@ -49,14 +56,14 @@ def clock_faults(
     if time not in rows or time not in baseline.sample:
         return
     weeks = np.ptp(baseline.sample[time]) / (7 * _DAY)
-    hours = shifted_clock(baseline.sample, rows, time)
+    hours = shifted_clock(baseline.sample, rows, time, recent)
     if hours is not None:
         way = "ahead" if hours > 0 else "behind"
         yield fault(time, f"{time} is {abs(hours)} hours {way} of what the daily pattern says: another time zone?")
     elif weeks >= _LEAST_WEEKS or np.ptp(baseline.sample[time]) >= _LEAST_DAYS * _DAY:
         occupied = baseline.occupied if weeks >= _LEAST_WEEKS else _of_every_day(baseline.occupied, int(7 * weeks))
         missing, expected = missing_hours(occupied, rows[time])
-        if expected and missing / expected >= _MISSING_FRACTION:
+        if expected and missing / expected >= _MISSING_FRACTION and _no_chance(missing, expected, occupied, weeks):
             yield fault(time, f"{missing:,} of {expected:,} hours that always had rows have none")
 
 
@@ -101,20 +108,50 @@ def missing_hours(occupied: tuple[float, ...], times: Numbers) -> tuple[int, int
     return int((~np.isin(wanted, seen)).sum()), len(wanted)
 
 
-def shifted_clock(sample: Mapping[str, Any], rows: Mapping[str, Any], time: str) -> int | None:
+def _no_chance(missing: int, expected: int, occupied: tuple[float, ...], weeks: float) -> bool:
+    """Whether so many hours are hardly ever missing together, each as seldom as those that were expected in training.
+
+    Where few rows come in an hour some hours have none by chance: the binomial tail must be below one in a thousand.
+    """
+    from scipy.special import bdtrc
+
+    known = np.asarray(occupied)[np.asarray(occupied) >= _EXPECTED]
+    seldom = ((1 - known).sum() * weeks + 1) / (len(known) * weeks + 2)
+    return bool(bdtrc(missing - 1, expected, seldom) <= _LEAST_CHANCE)
+
+
+def shifted_clock(
+    sample: Mapping[str, Any], rows: Mapping[str, Any], time: str, recent: Mapping[str, Any] | None = None
+) -> int | None:
     """Return by how many hours the window's clock is ahead of the daily pattern; None where it is not.
 
     The patterns are the mean of each number, of the target and of the count of rows by hour of the day; a window fits
-    as well as it correlates with them.
+    as well as it correlates with them. Where the last healthy window, of the same season, has the same to say, a
+    smaller gain is believed.
     """
     if len(rows[time]) < _LEAST_ROWS:
         return None
-    hour, now = (values[time] // _HOUR % 24 for values in (sample, rows))
+    scores = _fits(sample, rows, time)
+    best = _best(scores)
+    if best is None:
+        return None
+    margin = _BETTER_LONG if np.ptp(rows[time]) >= _LONG - _DAY else _BETTER
+    if recent is not None and time in recent and len(recent[time]) >= _LEAST_ROWS:
+        since = _fits(recent, rows, time)
+        last = _best(since)
+        if last is not None and abs(last - best) <= 1 and _gain(since, last) >= _BETTER_TWICE:
+            margin = _BETTER_TWICE
+    return best if _gain(scores, best) >= margin else None
+
+
+def _fits(known: Mapping[str, Any], rows: Mapping[str, Any], time: str) -> dict[int, float]:
+    """Return how well the window correlates with daily patterns, for each number of hours that they are moved by."""
+    hour, now = (values[time] // _HOUR % 24 for values in (known, rows))
     patterns = []
-    for name, values in sample.items():
+    for name, values in known.items():
         if name == time or values.dtype.kind != "f" or name not in rows:
             continue
-        pattern, explained = _pattern(values, hour, sample[time])
+        pattern, explained = _pattern(values, hour, known[time])
         window = rows[name]
         if explained >= _LEAST_EXPLAINED and np.isfinite(window).mean() >= 0.5 and np.nanstd(window) > 0:
             patterns.append((explained, pattern, _by_hour(window, now)))
@@ -128,12 +165,18 @@ def shifted_clock(sample: Mapping[str, Any], rows: Mapping[str, Any], time: str)
             parts.append((min(1.0, weight), _correlation(np.roll(counts[0], shift), counts[1])))
         if parts:
             scores[shift] = float(np.average([fit for _, fit in parts], weights=[share for share, _ in parts]))
-    if not scores:
-        return None
-    margin = _BETTER_LONG if np.ptp(rows[time]) >= _LONG - _DAY else _BETTER
-    best = max(scores, key=lambda shift: scores[shift])
-    believed = abs(best) >= _LEAST_SHIFT and scores[best] >= _LIKE_THE_PATTERN
-    return best if believed and scores[best] - max(scores[near] for near in (-1, 0, 1)) >= margin else None
+    return scores
+
+
+def _best(scores: Mapping[int, float]) -> int | None:
+    """Return the shift that fits best, where it fits and summer time alone does not explain it."""
+    best = max(scores, key=lambda shift: scores[shift], default=0)
+    return best if abs(best) >= _LEAST_SHIFT and scores[best] >= _LIKE_THE_PATTERN else None
+
+
+def _gain(scores: Mapping[int, float], best: int) -> float:
+    """Return how much better a shift fits than the clock as it is."""
+    return scores[best] - max(scores[near] for near in (-1, 0, 1))
 
 
 def _pattern(values: Numbers, hour: Numbers, times: Numbers) -> tuple[Numbers, float]:

@@ -11,12 +11,13 @@ import numpy as np
 from mlcore.diagnosis.clock import clock_faults
 from mlcore.diagnosis.exchanged import swapped
 from mlcore.diagnosis.findings import FeatureDiagnosis, fault, numbers, open_columns
-from mlcore.diagnosis.fixed import contradicting, never_so_still
+from mlcore.diagnosis.fixed import contradicting, flickers, never_so_still
+from mlcore.diagnosis.piles import piled
 from mlcore.diagnosis.relations import Relations
 from mlcore.diagnosis.season import season_of
-from mlcore.diagnosis.signatures import LEAST_ROWS, broken_text, missing_burst, piled, seldom_moves, stuck
+from mlcore.diagnosis.signatures import LEAST_ROWS, broken_text, missing_burst, seldom_moves, stuck
 from mlcore.diagnosis.units import wrong_units
-from mlcore.drift.baseline import PREDICTION, SCORE
+from mlcore.drift.baseline import PREDICTION, SCORE, CategoryBaseline, NumericBaseline
 from mlcore.drift.sample import microseconds
 
 if TYPE_CHECKING:
@@ -249,35 +250,34 @@ def _signatures(
     time = contract.time.name if contract.time is not None else ""
     stamps = rows.get(time)
     found: dict[str, FeatureDiagnosis] = {}
+    sample_stamps = baseline.sample.get(time)
     for column in columns:
-        told = None
-        if column.name in baseline.numeric:
-            before = baseline.numeric[column.name]
-            values = rows[column.name]
-            told = missing_burst(column, before, float(np.isnan(values).mean()), harmed=harmed) or stuck(
+        told, sample = None, baseline.sample.get(column.name)
+        known = baseline.numeric.get(column.name) or baseline.categories.get(column.name)
+        if known is not None:
+            told = missing_burst(
                 column,
-                before,
-                values,
-                relations.expected(column.name, rows),
-                baseline.sample.get(column.name),
-                stamps,
-                baseline.sample.get(time),
+                known,
+                float(frame[column.name].isna().mean()),
+                harmed=harmed,
+                stamps=stamps,
+                sample=sample,
+                sample_stamps=sample_stamps,
             )
-        elif column.name in baseline.categories:
-            known = baseline.categories[column.name]
-            missing = float(frame[column.name].isna().mean())
-            told = missing_burst(column, known, missing, harmed=harmed)
-            if told is None and column.type == "category":
-                told = broken_text(column, known, rows[column.name])
+        if told is None and isinstance(known, NumericBaseline):
+            expected = relations.expected(column.name, rows)
+            told = stuck(column, known, rows[column.name], expected, sample, stamps, sample_stamps)
+        elif told is None and isinstance(known, CategoryBaseline) and column.type == "category":
+            told = broken_text(column, known, rows[column.name])
         if told is not None:
             found[column.name] = fault(column.name, told)
-    for item in clock_faults(contract, baseline, frame, rows):
+    earlier = _rows(contract, baseline, recent) if recent is not None else {}
+    for item in clock_faults(contract, baseline, frame, rows, earlier):
         found.setdefault(item.name, item)
     step = max(1, len(frame) // _MOST_ROWS)
     thin = {name: values[::step] for name, values in rows.items()}
     # a column that is stuck or missing cannot be compared any further
     left = [column for column in columns if column.name not in found]
-    earlier = _rows(contract, baseline, recent) if recent is not None else {}
     for item in swapped(left, baseline, thin, earlier, relations):
         found.setdefault(item.name, item)
     left = [column for column in left if column.name not in found]
@@ -286,7 +286,15 @@ def _signatures(
     for column in left:
         if column.name in baseline.numeric and column.name not in found:
             expected = relations.expected(column.name, rows)
-            told = piled(column, baseline.numeric[column.name], rows[column.name], expected, stamps)
+            told = piled(
+                column,
+                baseline.numeric[column.name],
+                rows[column.name],
+                expected,
+                stamps,
+                baseline.sample.get(column.name),
+                baseline.sample.get(time),
+            )
             told = told or _fixed(column.name, baseline, relations, rows, earlier, time)
             if told is not None:
                 found[column.name] = fault(column.name, told)
@@ -303,19 +311,22 @@ def _fixed(
 ) -> str | None:
     """Return what is said of a column that has one value where it should have others."""
     sample = baseline.sample
-    if name not in sample or seldom_moves(sample[name]):
+    if name not in sample:
         return None
+    stamps = (rows[time], sample[time]) if time in rows and time in sample else None
     if (
-        time in rows
-        and time in sample
-        and never_so_still(rows[name], rows[time], sample[name], sample[time], earlier.get(name))
+        stamps is not None
+        and not seldom_moves(sample[name])
+        and never_so_still(rows[name], stamps[0], sample[name], stamps[1], earlier.get(name))
     ):
         return f"{name} is {rows[name][np.isfinite(rows[name])][0]:g} in all rows, as no such stretch of training was"
+    if stamps is not None and seldom_moves(sample[name]) and flickers(rows[name], stamps[0], sample[name]):
+        return f"{name} changes from row to row, as it never did"
     told = [relations.expected(name, values) if name in values else None for values in (rows, sample, earlier)]
-    if told[0] is None or told[1] is None:
+    if told[0] is None or told[1] is None or (stamps is None and seldom_moves(sample[name])):
         return None
     last = None if told[2] is None else (earlier[name], told[2])
-    found = contradicting(rows[name], told[0], sample[name], told[1], last)
+    found = contradicting(rows[name], told[0], sample[name], told[1], last, stamps)
     if found is None:
         return None
     return f"{name} is {found[0]:g} in {found[1]:.0%} of the rows, where the other columns say another value"

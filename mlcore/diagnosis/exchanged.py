@@ -10,7 +10,7 @@ import numpy as np
 
 from mlcore.diagnosis.findings import FeatureDiagnosis, Numbers, fault, kolmogorov_smirnov, near
 from mlcore.diagnosis.lattice import OFF_SCALE, ON_SCALE, off_scale
-from mlcore.diagnosis.relations import Relations, reconciled
+from mlcore.diagnosis.relations import CONTRADICTS, Relations, reconciled
 
 if TYPE_CHECKING:
     from mlcore.contract import Column
@@ -67,19 +67,42 @@ def _numbers_swapped(
     apart = all(far >= _APART and back <= far - _GAIN for far, back in zip(distances, crossed, strict=True))
     if apart or (min(map(len, now)) >= _LEAST_FOR_SHAPE and _crossed(distances, crossed, min(map(len, now)))):
         return True
+    if min(map(len, now)) >= _LEAST_FOR_SHAPE and _crossed_since(recent, one, other, now):
+        return True
     off, on = ([off_scale(np.unique(old), new) for old, new in pairs] for pairs in (as_it_is, exchanged))
     if all(share is not None and share <= ON_SCALE for share in on) and any(
         share is not None and share >= OFF_SCALE for share in off
     ):
         return True
     back = {**rows, one: rows[other], other: rows[one]}
-    mended = [
-        reconciled(relations.strangeness(name, rows), relations.strangeness(name, back), relations.usual(name, recent))
+    strange = [
+        (relations.strangeness(name, rows), relations.strangeness(name, back), relations.usual(name, recent))
         for name in (one, other)
     ]
-    # of a column to which none relates its distribution speaks
+    mended = [reconciled(*item) for item in strange]
+    # of a column to which none relates its distribution speaks; of one that is far out this season the window before
     nearer = [far >= _LEAST_DISTANCE and near <= _HALVED * far for far, near in zip(distances, crossed, strict=True)]
-    return any(mended) and all(map(any, zip(mended, nearer, strict=True)))
+    usual = [min(map(len, now)) >= _LEAST_FOR_SHAPE and _is_usual(*item) for item in strange]
+    return any(mended) and all(map(any, zip(mended, nearer, usual, strict=True)))
+
+
+def _is_usual(now: float | None, undone: float | None, usual: float) -> bool:
+    """Whether a column contradicts the others more than in the last healthy window, and once exchanged no more."""
+    return now is not None and undone is not None and undone <= usual < now and now >= CONTRADICTS
+
+
+def _crossed_since(recent: Mapping[str, Any], one: str, other: str, now: list[Numbers]) -> bool:
+    """Whether both are where the other was in the last healthy window: a season may lead far from training."""
+    if one not in recent or other not in recent:
+        return False
+    last = [np.sort(recent[name][np.isfinite(recent[name])]) for name in (one, other)]
+    if min(map(len, last)) < _LEAST_FOR_SHAPE:
+        return False
+    return _crossed(
+        [kolmogorov_smirnov(*pair) for pair in zip(last, now, strict=True)],
+        [kolmogorov_smirnov(*pair) for pair in zip(last, now[::-1], strict=True)],
+        min(map(len, (*last, *now))),
+    )
 
 
 def _categories_swapped(one: str, other: str, baseline: Baseline, rows: Mapping[str, Any], *_: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Numbers = np.ndarray[Any, Any]
 
+#: A stretch of training tells from so many sampled rows on.
+LEAST_OF_STRETCH: Final = 8
 #: Values may lie beyond the baseline's range by this share of it: seasons do; and a tenth of them anywhere.
 _BEYOND, _MOST = 0.25, 0.9
 
@@ -54,3 +56,28 @@ def near(before: Numbers, values: Numbers) -> bool:
     """Whether nearly all values lie in the range of sorted ones, or not far beyond it."""
     reach = _BEYOND * (before[-1] - before[0])
     return bool(np.mean((values >= before[0] - reach) & (values <= before[-1] + reach)) >= _MOST)
+
+
+def share_of(values: Numbers, value: float) -> float:
+    """Return the share of values that are this one."""
+    return float(np.isclose(values, value, rtol=0, atol=1e-9).mean()) if len(values) else 0.0
+
+
+def of_stretches(
+    those: Numbers, known: Numbers, stamps: Numbers, sample_stamps: Numbers, least: int = LEAST_OF_STRETCH
+) -> Numbers:
+    """Return the share of known training rows that are of `those`, for each stretch of training as long as the window.
+
+    Parameters
+    ----------
+    those, known : ndarray of bool of shape (n,)
+    stamps, sample_stamps : ndarray of shape (m,) and (n,)
+        When the window's rows and the training rows were.
+    least : int, default=8
+        Stretches of fewer rows are left out.
+    """
+    if np.ptp(stamps) <= 0 or not known.any():
+        return np.empty(0)
+    stretch = (sample_stamps[known] - sample_stamps.min()) // np.ptp(stamps)
+    rows = np.bincount(stretch)
+    return np.bincount(stretch, those[known])[rows >= least] / rows[rows >= least]

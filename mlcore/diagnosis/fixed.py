@@ -6,10 +6,10 @@ from typing import Final
 
 import numpy as np
 
-from mlcore.diagnosis.findings import Numbers
+from mlcore.diagnosis.findings import Numbers, of_stretches
 
-#: Training cut into stretches as long as the window: so many, of so many sampled rows each, tell what is usual.
-_LEAST_STRETCHES, _LEAST_OF_STRETCH = 6, 8
+#: Training cut into stretches as long as the window: so many tell what is usual.
+_LEAST_STRETCHES: Final = 6
 #: A window all of one value is none of the world's where training is so many standard deviations of a stretch away,
 #: and no stretch came near.
 _DEVIATIONS, _NEAR, _LEAST_DEVIATION = 6.0, 0.95, 0.02
@@ -20,6 +20,10 @@ _CONTRADICTS: Final = 4.0
 #: training, the window before and the window's other rows do.
 _LEAST_SHARE, _LEAST_ROWS, _TIMES = 0.1, 28, 4.0
 _MOST_VALUES: Final = 3
+#: So many times as many as in the worst stretch of training: of holidays one year has a day more than the last.
+_MORE: Final = 2.0
+#: So improbable must so many changes be.
+_LEAST_CHANCE: Final = 1e-6
 
 Expected = tuple[Numbers, float]
 
@@ -35,10 +39,8 @@ def never_so_still(
     present = values[there]
     if len(present) < _LEAST_STILL or present.min() != present.max() or np.ptp(stamps) <= 0:
         return False
-    is_it = np.isclose(sample[known], present[0], rtol=0, atol=1e-6 * max(1.0, abs(present[0])))
-    stretch = (sample_stamps[known] - sample_stamps.min()) // np.ptp(stamps)
-    rows = np.bincount(stretch)
-    shares = np.bincount(stretch, is_it)[rows >= _LEAST_OF_STRETCH] / rows[rows >= _LEAST_OF_STRETCH]
+    is_it = np.isclose(sample, present[0], rtol=0, atol=1e-6 * max(1.0, abs(present[0])))
+    shares = of_stretches(is_it, known, stamps, sample_stamps)
     if len(shares) < _LEAST_STRETCHES or shares.max() > _NEAR:
         return False
     if recent is not None and np.isfinite(recent).any():
@@ -48,16 +50,42 @@ def never_so_still(
     return bool(1 - shares.mean() >= _DEVIATIONS * max(_LEAST_DEVIATION, shares.std()))
 
 
+def flickers(values: Numbers, stamps: Numbers, sample: Numbers) -> bool:
+    """Whether a column changes far more often from moment to moment than in training.
+
+    Of several rows of one moment, as of customers, nothing is said: they may come in another order.
+
+    Training's sampled rows lie at least as far apart as the window's, and differ at least as often: with their share so
+    many changes have the probability of the binomial tail, which is believed below one in a million.
+
+    Examples
+    --------
+    >>> holidays = np.repeat([0.0, 1.0, 0.0, 1.0, 0.0], 100)
+    >>> hours, busy = np.arange(24), np.tile([0.0, 1.0], 12)
+    >>> flickers(busy, hours, holidays), flickers(np.sort(busy), hours, holidays), flickers(busy, hours // 2, holidays)
+    (True, False, False)
+    """
+    from scipy.special import bdtrc
+
+    changes, known = (np.diff(rows[np.isfinite(rows)]) != 0 for rows in (values, sample))
+    if not changes.any() or (np.diff(stamps) <= 0).any():
+        return False
+    usual = (known.sum() + 1) / (len(known) + 2)
+    return bool(bdtrc(changes.sum() - 1, len(changes), usual) <= _LEAST_CHANCE)
+
+
 def contradicting(
     values: Numbers,
     expected: Expected,
     sample: Numbers,
     expected_sample: Expected,
     recent: tuple[Numbers, Expected] | None,
+    stamps: tuple[Numbers, Numbers] | None = None,
 ) -> tuple[float, float] | None:
     """Return the value that many rows have though the other columns say another, and their share; None without one.
 
-    What the others say holds in training, in the window before and in the window's other rows, or nothing is said.
+    What the others say holds in training, in the window before and in the window's other rows, or nothing is said. With
+    `stamps`, when the rows and the training rows were, no stretch of training had as many such rows: holidays have.
     """
     there = np.isfinite(values)
     if there.sum() < _LEAST_ROWS:
@@ -73,7 +101,11 @@ def contradicting(
         mine, others = int((at & apart).sum()), there & ~at
         # were the others' word worth less this time, the other rows would contradict it as often
         by_chance = float(apart[others].mean()) * at.sum() / present if others.any() else 0.0
-        if mine / present >= max(_LEAST_SHARE, _TIMES * max(usual, by_chance)):
+        known = np.isclose(sample, value, rtol=1e-6) & _apart(sample, expected_sample)
+        if mine / present >= max(_LEAST_SHARE, _TIMES * max(usual, by_chance)) and (
+            stamps is None
+            or mine / present > _MORE * of_stretches(known, np.isfinite(sample), *stamps).max(initial=0.0)
+        ):
             return float(value), mine / present
     return None
 

@@ -29,7 +29,7 @@ _AGREES, _GAIN = 2.0, 3.0
 
 
 class Relations:
-    """Ridge regressions of each numeric column on the others, their categories and the hour (Hoerl & Kennard, 1970).
+    """Ridge regressions of each number on the others, categories, hour and weekday (Hoerl & Kennard, 1970).
 
     Fitted on the baseline's sample of whole rows, when first asked for.
     """
@@ -95,6 +95,8 @@ class Relations:
         if self._time in rows and self._time in self._sample:
             angle = 2 * np.pi * (np.asarray(rows[self._time]) / _HOUR % 24) / 24
             columns += [wave(turns * angle) for turns in (1, 2) for wave in (np.sin, np.cos)]
+            day = np.asarray(rows[self._time]) // (24 * _HOUR) % 7
+            columns += [(day == weekday).astype(float) for weekday in range(7)]
         columns.append(np.ones(len(rows[name])))
         return np.column_stack(columns)
 
@@ -105,7 +107,12 @@ def _levels(values: Numbers) -> list[str]:
 
 
 def reconciled(now: float | None, undone: float | None, usual: float) -> bool:
-    """Whether a column contradicts the others, and agrees with them once something is undone."""
-    if now is None or undone is None:
+    """Whether a column contradicts the others, and agrees with them once something is undone.
+
+    Agreement better than that of the last healthy window, which did not contradict them, is no work of a season.
+    """
+    if now is None or undone is None or undone > now / _GAIN:
         return False
-    return now >= CONTRADICTS * usual and undone <= _AGREES * usual and undone <= now / _GAIN
+    return (now >= CONTRADICTS * usual and undone <= _AGREES * usual) or (
+        usual < CONTRADICTS <= now and undone <= min(_AGREES, usual)
+    )

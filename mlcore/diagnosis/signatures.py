@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from mlcore.diagnosis.findings import Numbers
+from mlcore.diagnosis.findings import Numbers, of_stretches, share_of
 
 if TYPE_CHECKING:
     from mlcore.contract import Column
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 LEAST_ROWS: Final = 12
 #: Share of missing values beyond the baseline's that is a burst.
 _MISSING_BURST: Final = 0.10
+#: A stretch of training tells how much was missing from so many sampled rows on.
+_LEAST_FOR_MISSING: Final = 20
 #: A column that is missing more often than not is there now and then, and says nothing when it is not.
 _SELDOM_THERE: Final = 0.5
 #: Less of a window that is stuck neither explains drift nor harm of the whole; shorter windows show it as well.
@@ -36,6 +38,8 @@ _LEAST_MOMENTS: Final = 3
 _LEAST_MOVING: Final = 8
 #: While a sensor is stuck the other columns say it moves: by so many usual residuals (10th to 90th percentile).
 _MOVES: Final = 5.0
+#: While a sensor is stuck for nearly as long as ever, and as many rows, less movement of the others contradicts it.
+_MOVES_LONG, _NEARLY_LONGEST, _LONG_RUN = 3.0, 0.6, 10
 #: What is usual for a column stays for ever where nearly all rows have it.
 _NEARLY_ALWAYS: Final = 0.8
 #: Of several rows of one moment so many differ where they are of several things, such as customers; from so many on.
@@ -43,31 +47,6 @@ _DIFFER, _LEAST_NEIGHBOURS = 0.5, 50
 #: A column whose sampled rows differ from those before this seldom rests for windows on end: year, season, tariff.
 _SELDOM: Final = 0.05
 _LEAST_FOR_SELDOM: Final = 50
-#: In fewer rows some plateau is natural; the other columns must say that values lie this many residuals beyond it.
-_LEAST_FOR_PILE: Final = 200
-_BEYOND_PILE: Final = 3.0
-#: A number that stands for no value lies this far from the others, in standard deviations of the baseline.
-_GAP: Final = 1.5
-#: In a long window this far is enough, where hardly a training row had the number and the others lie close together.
-_GAP_LONG, _HARDLY = 0.75, 0.02
-#: While a sensor is stuck for nearly as long as ever, and as many rows, less movement of the others contradicts it.
-_MOVES_LONG, _NEARLY_LONGEST, _LONG_RUN = 3.0, 0.6, 10
-#: A pile at the edge of the range is believed from so many rows on, and when so many times as high as in training.
-_LEAST_PILE: Final = 6
-_PILE_FRACTION: Final = 0.12
-_HIGHER: Final = 2.5
-#: So many rows, and so much of training beyond the edge: by chance, hardly one window in a million had nothing there.
-_LEAST_FOR_CENSORED, _CENSORED, _ALIKE = 150, 0.1, 1.36
-#: One value is no chance among so many others, so many times as frequent as the next, and as it was in training.
-_LEAST_OTHERS, _TIMES_OTHERS, _TIMES_BEFORE = 10, 4, 8
-#: Rows that have no value are in so many pieces, each.
-_PIECES: Final = 0.5
-#: Rows of a moment that have its one value.
-_WHOLE_MOMENT: Final = 0.9
-#: Numbers that are written for 'not known': believed where the column never had them nor anything so far out.
-_NO_VALUES: Final = frozenset({0.0, -1.0} | {sign * (10.0**digits - 1) for sign in (-1, 1) for digits in range(2, 7)})
-#: What was cut off must have been common enough before for its absence to mean something.
-_CUT_OFF: Final = 0.05
 #: A category this common does not vanish by chance from a window of so many rows.
 _COMMON: Final = 0.05
 _LEAST_FOR_CATEGORY: Final = 100
@@ -77,17 +56,39 @@ _GARBAGE: Final = ("\ufffd", "\ufeff", "ï»¿", "Ã", "Â", "â€", "ÿþ", "�
 
 
 def missing_burst(
-    column: Column, before: NumericBaseline | CategoryBaseline, missing: float, *, harmed: bool = True
+    column: Column,
+    before: NumericBaseline | CategoryBaseline,
+    missing: float,
+    *,
+    harmed: bool = True,
+    stamps: Numbers | None = None,
+    sample: Numbers | None = None,
+    sample_stamps: Numbers | None = None,
 ) -> str | None:
     """Return what is said of more missing values than there ever were.
 
     As many as the contract allows are a fault only where the model is harmed besides.
+
+    Parameters
+    ----------
+    missing : float in [0, 1]
+        Share of the window's rows.
+    harmed : bool, default=True
+    stamps : ndarray, optional
+        When the rows were.
+    sample, sample_stamps : ndarray, optional
+        Training rows, and when they were: not many more than in the worst stretch as long as the window are usual.
     """
     allowed = before.missing_fraction + _MISSING_BURST
     if not harmed:
         allowed = max(allowed, column.maximum_missing_fraction)
     if missing <= allowed or before.missing_fraction >= _SELDOM_THERE:
         return None
+    if stamps is not None and sample is not None and sample_stamps is not None and before.missing_fraction > 0:
+        gone = np.isnan(sample) if sample.dtype.kind == "f" else sample == ""
+        shares = of_stretches(gone, np.ones(len(gone), bool), stamps, sample_stamps, _LEAST_FOR_MISSING)
+        if missing <= shares.max(initial=0.0) + _MISSING_BURST:
+            return None
     return f"{missing:.0%} of {column.name} are missing, {before.missing_fraction:.0%} were in training"
 
 
@@ -121,7 +122,7 @@ def stuck(
     value = present[first]
     if run < max(_LEAST_RUN, _LEAST_STUCK_FRACTION * len(present)):
         return None
-    share = _share(before.values, value)
+    share = share_of(before.values, value)
     # several rows of one moment may repeat each other; then only what is far beyond all of training tells of a sensor
     moments = _LEAST_RUN if stamps is None else len(np.unique(stamps[there][first : first + run]))
     by_moment = moments < _LEAST_RUN and (moments < _LEAST_MOMENTS or run <= _LONGEST_REST * before.longest_run)
@@ -130,12 +131,13 @@ def stuck(
         return None
     at_the_end = _saturated(before, value, share)
     resting = share >= _RESTING or at_the_end
-    limit = before.longest_run * (_LONGEST_REST if resting else 1.0 if run == len(present) else _LONGER)
+    longest = before.longest_run_of(value)
+    limit = longest * (_LONGEST_REST if resting else 1.0 if run == len(present) else _LONGER)
     contradicted = False
     if expected is not None:
         low, high = np.quantile(expected[0][there][first : first + run], (0.1, 0.9))
         moved = (high - low) / expected[1]
-        long = run >= max(_LONG_RUN, _NEARLY_LONGEST * before.longest_run)
+        long = run >= max(_LONG_RUN, _NEARLY_LONGEST * longest)
         contradicted = run >= _LEAST_MOVING and moved >= (_MOVES_LONG if long else _MOVES)
     if at_the_end:
         # the others go on where a scale has ended
@@ -149,121 +151,6 @@ def stuck(
         return None
     where = "" if run == len(present) else f" for {run:,} of {len(present):,} rows"
     return f"{column.name} is stuck at {value:g}{where}"
-
-
-def piled(
-    column: Column,
-    before: NumericBaseline,
-    values: Numbers,
-    expected: tuple[Numbers, float] | None,
-    stamps: Numbers | None = None,
-) -> str | None:
-    """Return what is said of a range that ends in a pile: clipped, or a number that stands for no value."""
-    there = np.isfinite(values)
-    present = values[there]
-    if len(present) < LEAST_ROWS or before.deviation == 0:
-        return None
-    for edge, sign in ((present.max(), 1), (present.min(), -1)):
-        at_edge = present == edge
-        share, before_share = float(at_edge.mean()), _share(before.values, edge)
-        if at_edge.sum() < _LEAST_PILE or share == 1 or (stamps is not None and _of_few(stamps[there], at_edge)):
-            continue
-        if _censored(before.values, present, edge, sign):
-            return _cut_off(column, before.values, present, edge, sign)
-        if share < max(_PILE_FRACTION, _HIGHER * before_share):
-            continue
-        rest = present[~at_edge]
-        gap = float(np.abs(rest - edge).min())
-        alone_there = _alone_there(before, rest, int(at_edge.sum()), share, before_share)
-        far = gap > max(_GAP * before.deviation, 3 * _step(rest)) and before_share < 0.01
-        new = edge in _NO_VALUES and before_share == 0 and sign * (edge - np.median(before.values)) > 0
-        beyond_all = new and not before.values[0] <= edge <= before.values[-1]
-        alone = len(present) >= _LEAST_FOR_PILE and before_share < _HARDLY and _stands_alone(before, rest, gap)
-        if far or beyond_all or alone:
-            return (
-                f"{column.name} is {edge:g} in {share:.0%} of the rows, "
-                f"{'which it never was' if beyond_all else 'far from the others'}: it stands for no value"
-            )
-        if alone_there and edge in _NO_VALUES and _scattered(at_edge):
-            return (
-                f"{column.name} is {edge:g} in {share:.0%} of the rows, {before_share:.1%} of training were: no value?"
-            )
-        if len(present) < _LEAST_FOR_PILE:
-            cut = expected is not None and _cut(present, expected[0][there], expected[1], at_edge, sign)
-        else:
-            cut = share >= _highest_share(before.values)
-        if not cut and not alone_there:
-            continue
-        if float((sign * (before.values - edge) > 0).mean()) >= _CUT_OFF:
-            return _cut_off(column, before.values, present, edge, sign)
-    return None
-
-
-def _alone_there(before: NumericBaseline, rest: Numbers, count: int, share: float, before_share: float) -> bool:
-    """Whether one value is far more frequent than any other of the window, and than it was: the others hardly repeat.
-
-    Values at which the column rests were frequent in training, and are no others.
-    """
-    values, counts = np.unique(rest, return_counts=True)
-    if len(values) < _LEAST_OTHERS or share < _TIMES_BEFORE * before_share:
-        return False
-    return all(_share(before.values, value) >= _RESTING for value in values[counts * _TIMES_OTHERS > count])
-
-
-def _scattered(there: Numbers) -> bool:
-    """Whether rows come here and there: what a machine does when it is off comes in one piece."""
-    begins = int(there[0]) + int((np.diff(there.astype(np.int8)) == 1).sum())
-    return begins >= _PIECES * there.sum()
-
-
-def _cut_off(column: Column, before: Numbers, present: Numbers, edge: float, sign: int) -> str:
-    side, there = "above" if sign > 0 else "below", float((present == edge).mean())
-    beyond = float((sign * (before - edge) > 0).mean())
-    return (
-        f"{column.name} is cut off {side} {edge:g}: {there:.0%} of the rows are exactly there, "
-        f"{beyond:.0%} of training were beyond"
-    )
-
-
-def _of_few(stamps: Numbers, at_edge: Numbers) -> bool:
-    """Whether a value is all there was at a few moments: one day's value in all the rows of that day is no pile."""
-    moments, place = np.unique(stamps, return_inverse=True)
-    there = np.bincount(place, at_edge, len(moments))
-    mine = there > 0
-    return bool(mine.sum() < _LEAST_PILE and there[mine].sum() >= _WHOLE_MOMENT * np.bincount(place)[mine].sum())
-
-
-def _censored(before: Numbers, present: Numbers, edge: float, sign: int) -> bool:
-    """Whether the window is training with all that was beyond an edge put onto it: up to there it is distributed alike.
-
-    By chance two laws that are one differ by less than 1.36 √(1/n + 1/m) in 19 of 20 cases (Smirnov, 1948).
-    """
-    beyond = float((sign * (before - edge) > 0).mean())
-    if len(present) < _LEAST_FOR_CENSORED or beyond < _CENSORED:
-        return False
-    ordered = np.sort(present)
-    inside = np.unique(np.concatenate([before, ordered]))
-    inside = inside[sign * (inside - edge) < 0]
-    if not len(inside):
-        return False
-    # the share up to each value, seen from the side that is left as it was
-    side: Literal["left", "right"] = "right" if sign > 0 else "left"
-    shares = [np.searchsorted(values, inside, side) / len(values) for values in (before, ordered)]
-    apart = float(np.abs(shares[0] - shares[1]).max())
-    return apart <= _ALIKE * float(np.sqrt(1 / len(before) + 1 / len(present)))
-
-
-def _stands_alone(before: NumericBaseline, rest: Numbers, gap: float) -> bool:
-    """Whether a number lies further off than any two neighbours of the rest."""
-    return bool(gap > max(_GAP_LONG * before.deviation, 3 * np.diff(np.unique(rest)).max(initial=0.0)))
-
-
-def _cut(present: Numbers, expected: Numbers, usual: float, at_edge: Numbers, sign: int) -> bool:
-    """Whether the other columns go on beyond the pile: further than in the other rows, whose season is the same."""
-    beyond = sign * (expected - present)
-    low, high = np.quantile(expected[at_edge], (0.1, 0.9))
-    further = float(beyond[at_edge].mean() - np.median(beyond[~at_edge]))
-    return bool(further >= _BEYOND_PILE * usual and high - low >= _BEYOND_PILE * usual)
 
 
 def broken_text(column: Column, before: CategoryBaseline, values: Numbers) -> str | None:
@@ -340,16 +227,3 @@ def _longest(values: Numbers) -> tuple[int, int]:
     lengths = np.diff(edges)
     longest = int(lengths.argmax())
     return int(edges[longest]) + 1, int(lengths[longest])
-
-
-def _share(values: Numbers, value: Any) -> float:
-    return float(np.isclose(values, value, rtol=0, atol=1e-9).mean()) if len(values) else 0.0
-
-
-def _highest_share(values: Numbers) -> float:
-    return float(np.unique(values, return_counts=True)[1].max() / len(values)) if len(values) else 0.0
-
-
-def _step(values: Numbers) -> float:
-    different = np.unique(values)
-    return float(np.median(np.diff(different))) if len(different) > 1 else 0.0

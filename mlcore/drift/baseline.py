@@ -17,6 +17,7 @@ from mlcore.drift.columns import (
     as_series,
     category_counts,
     longest_run,
+    most_frequent,
     sorted_present,
     watched,
 )
@@ -58,6 +59,8 @@ class NumericBaseline:
     alike : float in [0, 1], optional
         How alike the values of one block are. None where the rows are of no blocks, and in files of older versions:
         the rows of a block then count as one.
+    longest_moving_run : int, optional
+        Most equal values in a row, of other values than the most frequent one. None in files of older versions.
     """
 
     values: np.ndarray[Any, Any]
@@ -68,6 +71,16 @@ class NumericBaseline:
     longest_run: int
     reference: np.ndarray[Any, Any] | None = None
     alike: float | None = None
+    longest_moving_run: int | None = None
+
+    def longest_run_of(self, value: float) -> int:
+        """Return the longest run of the most frequent value, or of all the others.
+
+        What a quantity rested at for long, calm, dry or closed, says nothing of how long it has other values.
+        """
+        if self.longest_moving_run is None or value == most_frequent(self.values):
+            return self.longest_run
+        return self.longest_moving_run
 
     @property
     def ordered(self) -> np.ndarray[Any, Any]:
@@ -296,6 +309,7 @@ def numeric_baseline(column: pd.Series, *, keep_reference: bool = True) -> Numer
         mean=float(present.mean()) if len(present) else 0.0,
         deviation=float(present.std()) if len(present) else 0.0,
         longest_run=longest_run(values),
+        longest_moving_run=longest_run(values, most_frequent(present)),
         reference=present if keep_reference and len(present) > _MOST_VALUES else None,
     )
 

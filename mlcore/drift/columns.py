@@ -88,19 +88,37 @@ def sorted_present(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return ordered[: np.searchsorted(ordered, np.nan)]  # NaN is sorted to the end
 
 
-def longest_run(values: np.ndarray[Any, Any]) -> int:
-    """Return the length of the longest run of equal values.
+def longest_run(values: np.ndarray[Any, Any], without: float | None = None) -> int:
+    """Return the length of the longest run of equal values, of others than `without`.
 
     Examples
     --------
-    >>> longest_run(np.array([1.0, 2.0, 2.0, 2.0, 3.0]))
-    3
+    >>> rain = np.array([0.0, 0.0, 0.0, 0.4, 1.2, 1.2, 0.0])
+    >>> longest_run(rain), longest_run(rain, without=0.0)
+    (3, 2)
     """
     if not len(values):
         return 0
     changes = np.flatnonzero(np.diff(values) != 0)
     edges = np.concatenate([[-1], changes, [len(values) - 1]])
-    return int(np.diff(edges).max())
+    lengths = np.diff(edges)
+    if without is not None:
+        lengths = lengths[values[edges[1:]] != without]
+    return int(lengths.max(initial=0))
+
+
+def most_frequent(ordered: np.ndarray[Any, Any]) -> float | None:
+    """Return the most frequent of sorted values, the first one of several; None without any.
+
+    Examples
+    --------
+    >>> most_frequent(np.array([0.0, 0.4, 0.4, 1.2]))
+    0.4
+    """
+    if not len(ordered):
+        return None
+    begins = np.concatenate([[0], np.flatnonzero(np.diff(ordered) != 0) + 1])
+    return float(ordered[begins[np.diff(begins, append=len(ordered)).argmax()]])
 
 
 def as_series(values: np.ndarray[Any, Any]) -> pd.Series:

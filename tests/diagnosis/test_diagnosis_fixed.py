@@ -9,7 +9,7 @@ import pytest
 from mlcore.contract import Column, DataContract
 from mlcore.diagnosis.exchanged import swapped
 from mlcore.diagnosis.fixed import contradicting, never_so_still
-from mlcore.diagnosis.relations import Relations
+from mlcore.diagnosis.relations import Relations, reconciled
 from mlcore.diagnosis.units import wrong_units
 from mlcore.drift import build_baseline
 
@@ -102,3 +102,30 @@ def test_a_column_that_none_relates_to_was_exchanged_with_one_that_others_tell()
 
     assert not found(now)
     assert found(now.assign(visitors=now["p95"], p95=now["visitors"])) == ["visitors", "p95"]
+
+
+def test_holidays_of_one_year_are_not_those_of_another():
+    """A flag that the day of the week tells: two days off in a week are known; working Sundays for once are not."""
+    days = np.arange(60 * 7)
+    works = np.where(days % 7 < 5, 1.0, 0.0)
+    told = (works.copy(), 0.05)
+    known = works.copy()
+    known[np.isin(days // 7, (3, 20, 40)) & (days % 7 < 2)] = 0.0
+    stamps, week = days * 24 * HOUR, np.arange(28) * 24 * HOUR
+    month, off = works[:28].copy(), works[:28].copy()
+    off[[0, 1, 7]] = 0.0
+    month[[5, 6, 12, 13]] = 1.0
+    assert contradicting(off, (works[:28], 0.05), known, told, None) is not None
+    assert contradicting(off, (works[:28], 0.05), known, told, None, (week, stamps)) is None
+    assert contradicting(month, (works[:28], 0.05), known, told, None, (week, stamps))[0] == 1.0
+
+
+def test_agreement_beyond_that_of_the_window_before_is_no_season():
+    """In autumn all is twice as far from what the others say as in summer; what undoing brings to less is mended."""
+    assert reconciled(4.8, 1.4, 2.1)
+    assert reconciled(6.9, 2.2, 2.1)
+    # where the window before contradicted them, too, the relation is another
+    assert not reconciled(4.1, 1.3, 3.1)
+    assert not reconciled(4.8, 2.2, 2.1)
+    assert not reconciled(4.8, 1.7, 2.1)
+    assert not reconciled(2.9, 0.9, 2.1)

@@ -8,7 +8,8 @@ import pandas as pd
 from mlcore.contract import Column, DataContract
 from mlcore.data.ingest import conform
 from mlcore.diagnosis import diagnose
-from mlcore.diagnosis.signatures import missing_burst, piled, stuck
+from mlcore.diagnosis.piles import piled
+from mlcore.diagnosis.signatures import missing_burst, stuck
 from mlcore.drift import build_baseline
 from mlcore.drift.baseline import numeric_baseline
 from mlcore.quality import check_table
@@ -72,6 +73,20 @@ def test_a_column_that_is_hardly_there_may_be_missing():
     allowed = Column(name="x", type="number", maximum_missing_fraction=0.3)
     assert missing_burst(allowed, always, 0.2, harmed=False) is None
     assert missing_burst(allowed, always, 0.2, harmed=True) is not None
+
+
+def test_outages_that_training_had_are_usual():
+    """One station in three reports no gusts in some months: a month of that is none of a burst, one of more is."""
+    rng, days = np.random.default_rng(0), np.arange(720)
+    silent = (days // 30 % 3 == 0) & (rng.random(720) < 0.4)
+    sample = np.where(silent, np.nan, rng.random(720))
+    before, month = numeric_baseline(pd.Series(sample)), 720 + np.arange(30)
+    usual = {"stamps": month, "sample": sample, "sample_stamps": days}
+    assert missing_burst(X, before, 0.4) is not None
+    assert missing_burst(X, before, 0.4, **usual) is None
+    assert missing_burst(X, before, 0.8, **usual) is not None
+    always = numeric_baseline(pd.Series(rng.random(720)))
+    assert missing_burst(X, always, 0.2, **{**usual, "sample": rng.random(720)}) is not None
 
 
 def test_growth_over_years_is_no_other_unit():

@@ -9,7 +9,8 @@ import pytest
 from mlcore.contract import Column, DataContract
 from mlcore.data.ingest import conform
 from mlcore.diagnosis import diagnose
-from mlcore.diagnosis.signatures import piled, stuck
+from mlcore.diagnosis.piles import piled
+from mlcore.diagnosis.signatures import stuck
 from mlcore.drift import build_baseline
 from mlcore.drift.baseline import numeric_baseline
 from mlcore.quality import check_table
