@@ -230,5 +230,14 @@ def test_long_tables_and_empty_columns_are_no_traceback():
     assert judged(copied_rows, frame).outcome == "passed"
     frame = frame.assign(x2=rng.normal(size=30_000), x3=rng.normal(size=30_000))
     assert judged(copied_rows, jittered(frame, 0.001)).outcome == "failed"
-    told = frame.head(500).assign(x1=np.nan, copy=lambda f: (f["y"] == "yes") ^ (rng.random(500) < 0.03))
-    assert judged(columns_that_know, told.assign(copy=told["copy"].astype(float))).outcome == "not_judged"
+
+
+def test_a_target_with_errors_among_noise_and_an_empty_column_is_asked_about():
+    """A copy of the labels, 3 % of them turned; the errors of one in twenty happen to fall where others err, too."""
+    missed = 0
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        frame = pd.DataFrame({"x0": rng.normal(size=500), "x1": np.nan, "y": rng.choice(["yes", "no"], 500)})
+        copy = ((frame["y"] == "yes") ^ (rng.random(500) < 0.03)).astype(float)
+        missed += judged(columns_that_know, frame.assign(copy=copy)).outcome == "passed"
+    assert missed <= 2
