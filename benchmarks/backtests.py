@@ -38,7 +38,7 @@ def run(names: tuple[str, ...] = tuple(DATA), period: Period | None = None, *, w
         "# Backtests\n\nWhat each strategy makes of the use cases' own past (`python -m benchmarks backtests`), "
         "through the code that runs in production. Asked for: at least 90 % of what retraining after every window "
         "gains, with at most 40 % of its retrainings. With the gate off every new model answers, as where there is "
-        "none.\n"
+        "none. How to read it, by week, and public tables: [backtests-notes.md](backtests-notes.md).\n"
     ]
     for name in names:
         for gate in (True, False):
