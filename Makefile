@@ -21,8 +21,9 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 demo: $(VENV)/.installed ## the whole loop on usecases/bikeshare (KEEP=1 leaves it running, ASK=1 waits for you)
 	$(BIN)/mlops demo $(if $(KEEP),--keep) $(if $(ASK),--ask)
 
+# journeys and kills wait a good part of their time: a third worker uses it on two cores
 test: $(VENV)/.installed ## the whole test suite
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -q $(ARGS)
 
 up: $(VENV)/.installed ## server, worker, service host and deployments for your own work, until Ctrl-C
 	$(BIN)/mlops up
