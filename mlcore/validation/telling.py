@@ -119,11 +119,7 @@ def _telling(column: Column, before: Array, now: Array, table: _Table, whole: fl
 
 def _skill_by_label(before: Array, now: Array, table: _Table) -> dict[Any, float]:
     """Return what one column tells of whether each label is the one; of few held-out rows, as `_skill` does."""
-    parts = [(before, now, table)]
-    if len(now) < _LUCK_ROWS:
-        values, target = np.concatenate([before, now]), np.concatenate([table.target, table.truth])
-        fifths = (np.arange(len(values)) % _FIFTHS == number for number in range(_FIFTHS))
-        parts = [(values[~part], values[part], table.of(target[~part], target[part])) for part in fifths]
+    parts = _fifths(before, now, table) if len(now) < _LUCK_ROWS else [(before, now, table)]
     found: dict[Any, list[float]] = {}
     for fitted, asked, part in parts:
         given = _given(fitted, asked, part)
@@ -229,14 +225,16 @@ def _skill(before: Array, now: Array, table: _Table) -> float:
     skill = _skill_held_out(before, now, table)
     if table.regression or len(now) >= _LUCK_ROWS or skill < table.limit:
         return skill
-    values, target = np.concatenate([before, now]), np.concatenate([table.target, table.truth])
-    parts = [np.arange(len(values)) % _FIFTHS == number for number in range(_FIFTHS)]
-    found = [
-        _skill_held_out(values[~part], values[part], table.of(target[~part], target[part]))
-        for part in parts
-        if len(np.unique(target[part])) > 1
-    ]
+    found = [_skill_held_out(*part) for part in _fifths(before, now, table) if len(np.unique(part[2].truth)) > 1]
     return min([skill, float(np.mean(found))]) if found else skill
+
+
+def _fifths(before: Array, now: Array, table: _Table) -> Iterator[tuple[Array, Array, _Table]]:
+    """Yield each fifth of all rows as the one that is asked about, the others as those that are fitted."""
+    values, target = np.concatenate([before, now]), np.concatenate([table.target, table.truth])
+    for number in range(_FIFTHS):
+        part = np.arange(len(values)) % _FIFTHS == number
+        yield values[~part], values[part], table.of(target[~part], target[part])
 
 
 def _skill_held_out(before: Array, now: Array, table: _Table) -> float:
