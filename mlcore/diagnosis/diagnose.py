@@ -10,7 +10,7 @@ import numpy as np
 
 from mlcore.diagnosis.clock import clock_faults
 from mlcore.diagnosis.exchanged import swapped
-from mlcore.diagnosis.findings import FeatureDiagnosis, fault, numbers, open_columns
+from mlcore.diagnosis.findings import FeatureDiagnosis, Times, fault, numbers, open_columns
 from mlcore.diagnosis.fixed import contradicting, flickers, never_so_still
 from mlcore.diagnosis.piles import piled
 from mlcore.diagnosis.relations import Relations
@@ -248,25 +248,17 @@ def _signatures(
     rows = _rows(contract, baseline, frame)
     relations = Relations(contract, baseline, rows.keys())
     time = contract.time.name if contract.time is not None else ""
-    stamps = rows.get(time)
+    times = Times(rows[time], baseline.sample[time]) if time in rows and time in baseline.sample else None
     found: dict[str, FeatureDiagnosis] = {}
-    sample_stamps = baseline.sample.get(time)
     for column in columns:
         told, sample = None, baseline.sample.get(column.name)
         known = baseline.numeric.get(column.name) or baseline.categories.get(column.name)
         if known is not None:
-            told = missing_burst(
-                column,
-                known,
-                float(frame[column.name].isna().mean()),
-                harmed=harmed,
-                stamps=stamps,
-                sample=sample,
-                sample_stamps=sample_stamps,
-            )
+            missing = float(frame[column.name].isna().mean())
+            told = missing_burst(column, known, missing, harmed=harmed, sample=sample, times=times)
         if told is None and isinstance(known, NumericBaseline):
             expected = relations.expected(column.name, rows)
-            told = stuck(column, known, rows[column.name], expected, sample, stamps, sample_stamps)
+            told = stuck(column, known, rows[column.name], expected, sample, times)
         elif told is None and isinstance(known, CategoryBaseline) and column.type == "category":
             told = broken_text(column, known, rows[column.name])
         if told is not None:
@@ -286,16 +278,9 @@ def _signatures(
     for column in left:
         if column.name in baseline.numeric and column.name not in found:
             expected = relations.expected(column.name, rows)
-            told = piled(
-                column,
-                baseline.numeric[column.name],
-                rows[column.name],
-                expected,
-                stamps,
-                baseline.sample.get(column.name),
-                baseline.sample.get(time),
-            )
-            told = told or _fixed(column.name, baseline, relations, rows, earlier, time)
+            known, sample = baseline.numeric[column.name], baseline.sample.get(column.name)
+            told = piled(column, known, rows[column.name], expected, sample, times)
+            told = told or _fixed(column.name, baseline, relations, rows, earlier, times)
             if told is not None:
                 found[column.name] = fault(column.name, told)
     return found
@@ -307,26 +292,22 @@ def _fixed(
     relations: Relations,
     rows: Mapping[str, Any],
     earlier: Mapping[str, Any],
-    time: str,
+    times: Times | None,
 ) -> str | None:
     """Return what is said of a column that has one value where it should have others."""
     sample = baseline.sample
     if name not in sample:
         return None
-    stamps = (rows[time], sample[time]) if time in rows and time in sample else None
-    if (
-        stamps is not None
-        and not seldom_moves(sample[name])
-        and never_so_still(rows[name], stamps[0], sample[name], stamps[1], earlier.get(name))
-    ):
+    seldom = seldom_moves(sample[name])
+    if times is not None and not seldom and never_so_still(rows[name], sample[name], times, earlier.get(name)):
         return f"{name} is {rows[name][np.isfinite(rows[name])][0]:g} in all rows, as no such stretch of training was"
-    if stamps is not None and seldom_moves(sample[name]) and flickers(rows[name], stamps[0], sample[name]):
+    if times is not None and seldom and flickers(rows[name], times.window, sample[name]):
         return f"{name} changes from row to row, as it never did"
     told = [relations.expected(name, values) if name in values else None for values in (rows, sample, earlier)]
-    if told[0] is None or told[1] is None or (stamps is None and seldom_moves(sample[name])):
+    if told[0] is None or told[1] is None or (times is None and seldom):
         return None
     last = None if told[2] is None else (earlier[name], told[2])
-    found = contradicting(rows[name], told[0], sample[name], told[1], last, stamps)
+    found = contradicting(rows[name], told[0], sample[name], told[1], last, times)
     if found is None:
         return None
     return f"{name} is {found[0]:g} in {found[1]:.0%} of the rows, where the other columns say another value"

@@ -63,21 +63,27 @@ def share_of(values: Numbers, value: float) -> float:
     return float(np.isclose(values, value, rtol=0, atol=1e-9).mean()) if len(values) else 0.0
 
 
-def of_stretches(
-    those: Numbers, known: Numbers, stamps: Numbers, sample_stamps: Numbers, least: int = LEAST_OF_STRETCH
-) -> Numbers:
+@dataclass(frozen=True, slots=True)
+class Times:
+    """When the rows of a window were, and those of the baseline's sample; in microseconds."""
+
+    window: Numbers
+    sample: Numbers
+
+
+def of_stretches(those: Numbers, known: Numbers, times: Times, least: int = LEAST_OF_STRETCH) -> Numbers:
     """Return the share of known training rows that are of `those`, for each stretch of training as long as the window.
 
     Parameters
     ----------
     those, known : ndarray of bool of shape (n,)
-    stamps, sample_stamps : ndarray of shape (m,) and (n,)
-        When the window's rows and the training rows were.
+        Of the baseline's sample.
+    times : Times
     least : int, default=8
         Stretches of fewer rows are left out.
     """
-    if np.ptp(stamps) <= 0 or not known.any():
+    if np.ptp(times.window) <= 0 or not known.any():
         return np.empty(0)
-    stretch = (sample_stamps[known] - sample_stamps.min()) // np.ptp(stamps)
+    stretch = (times.sample[known] - times.sample.min()) // np.ptp(times.window)
     rows = np.bincount(stretch)
     return np.bincount(stretch, those[known])[rows >= least] / rows[rows >= least]

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from mlcore.diagnosis.findings import Numbers, of_stretches
+from mlcore.diagnosis.findings import Numbers, Times, of_stretches
 
 #: Training cut into stretches as long as the window: so many tell what is usual.
 _LEAST_STRETCHES: Final = 6
@@ -28,19 +28,17 @@ _LEAST_CHANCE: Final = 1e-6
 Expected = tuple[Numbers, float]
 
 
-def never_so_still(
-    values: Numbers, stamps: Numbers, sample: Numbers, sample_stamps: Numbers, recent: Numbers | None
-) -> bool:
+def never_so_still(values: Numbers, sample: Numbers, times: Times, recent: Numbers | None) -> bool:
     """Whether a window has one value alone, as no stretch of training of its length had, nor the window before.
 
     That a column comes to rest, as heating does in summer, shows in the window before.
     """
     there, known = np.isfinite(values), np.isfinite(sample)
     present = values[there]
-    if len(present) < _LEAST_STILL or present.min() != present.max() or np.ptp(stamps) <= 0:
+    if len(present) < _LEAST_STILL or present.min() != present.max() or np.ptp(times.window) <= 0:
         return False
     is_it = np.isclose(sample, present[0], rtol=0, atol=1e-6 * max(1.0, abs(present[0])))
-    shares = of_stretches(is_it, known, stamps, sample_stamps)
+    shares = of_stretches(is_it, known, times)
     if len(shares) < _LEAST_STRETCHES or shares.max() > _NEAR:
         return False
     if recent is not None and np.isfinite(recent).any():
@@ -80,12 +78,12 @@ def contradicting(
     sample: Numbers,
     expected_sample: Expected,
     recent: tuple[Numbers, Expected] | None,
-    stamps: tuple[Numbers, Numbers] | None = None,
+    times: Times | None = None,
 ) -> tuple[float, float] | None:
     """Return the value that many rows have though the other columns say another, and their share; None without one.
 
     What the others say holds in training, in the window before and in the window's other rows, or nothing is said. With
-    `stamps`, when the rows and the training rows were, no stretch of training had as many such rows: holidays have.
+    `times` no stretch of training had as many such rows, either: holidays have.
     """
     there = np.isfinite(values)
     if there.sum() < _LEAST_ROWS:
@@ -103,8 +101,7 @@ def contradicting(
         by_chance = float(apart[others].mean()) * at.sum() / present if others.any() else 0.0
         known = np.isclose(sample, value, rtol=1e-6) & _apart(sample, expected_sample)
         if mine / present >= max(_LEAST_SHARE, _TIMES * max(usual, by_chance)) and (
-            stamps is None
-            or mine / present > _MORE * of_stretches(known, np.isfinite(sample), *stamps).max(initial=0.0)
+            times is None or mine / present > _MORE * of_stretches(known, np.isfinite(sample), times).max(initial=0.0)
         ):
             return float(value), mine / present
     return None

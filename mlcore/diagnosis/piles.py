@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
-from mlcore.diagnosis.findings import Numbers, of_stretches, share_of
+from mlcore.diagnosis.findings import Numbers, Times, of_stretches, share_of
 
 if TYPE_CHECKING:
     from mlcore.contract import Column
@@ -51,9 +51,8 @@ def piled(
     before: NumericBaseline,
     values: Numbers,
     expected: tuple[Numbers, float] | None,
-    stamps: Numbers | None = None,
     sample: Numbers | None = None,
-    sample_stamps: Numbers | None = None,
+    times: Times | None = None,
 ) -> str | None:
     """Return what is said of a range that ends in a pile: clipped, or a number that stands for no value.
 
@@ -61,10 +60,10 @@ def piled(
     ----------
     expected : tuple of ndarray and float, or None
         What the other columns say, and the usual residual.
-    stamps : ndarray, optional
-        When the rows were: a pile of few moments is none.
-    sample, sample_stamps : ndarray, optional
-        Training rows and when they were: a pile that a stretch of training ended in, too, is none.
+    sample : ndarray, optional
+        The column in training: with `times` a pile that a stretch of training ended in, too, is none.
+    times : Times, optional
+        A pile of few moments is none.
     """
     there = np.isfinite(values)
     present = values[there]
@@ -75,9 +74,9 @@ def piled(
         share, before_share = float(at_edge.mean()), share_of(before.values, edge)
         if at_edge.sum() < _LEAST_PILE or share == 1:
             continue
-        if stamps is not None and _of_few(stamps[there], at_edge):
+        if times is not None and _of_few(times.window[there], at_edge):
             continue
-        if _ended_before(edge, sign, share, stamps, sample, sample_stamps):
+        if _ended_before(edge, sign, share, sample, times):
             continue
         if _censored(before.values, present, edge, sign):
             return _cut_off(column, before.values, present, edge, sign)
@@ -190,22 +189,15 @@ def _of_few(stamps: Numbers, at_edge: Numbers) -> bool:
     return bool(mine.sum() < _LEAST_PILE and there[mine].sum() >= _WHOLE_MOMENT * np.bincount(place)[mine].sum())
 
 
-def _ended_before(
-    edge: float,
-    sign: int,
-    share: float,
-    stamps: Numbers | None,
-    sample: Numbers | None,
-    sample_stamps: Numbers | None,
-) -> bool:
+def _ended_before(edge: float, sign: int, share: float, sample: Numbers | None, times: Times | None) -> bool:
     """Whether stretches of training as long as the window had nothing beyond an edge, and half as high a pile there.
 
     Not a single one of many: that may have been a fault, too.
     """
-    if stamps is None or sample is None or sample_stamps is None:
+    if times is None or sample is None:
         return False
     at_edge, beyond = (
-        of_stretches(those, np.isfinite(sample), stamps, sample_stamps)
+        of_stretches(those, np.isfinite(sample), times)
         for those in (np.isclose(sample, edge, rtol=1e-6), sign * (sample - edge) > 0)
     )
     alike = int(((beyond == 0) & (at_edge >= _HALF * share)).sum())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from mlcore.diagnosis.findings import Numbers, of_stretches, share_of
+from mlcore.diagnosis.findings import Numbers, Times, of_stretches, share_of
 
 if TYPE_CHECKING:
     from mlcore.contract import Column
@@ -61,9 +61,8 @@ def missing_burst(
     missing: float,
     *,
     harmed: bool = True,
-    stamps: Numbers | None = None,
     sample: Numbers | None = None,
-    sample_stamps: Numbers | None = None,
+    times: Times | None = None,
 ) -> str | None:
     """Return what is said of more missing values than there ever were.
 
@@ -74,19 +73,18 @@ def missing_burst(
     missing : float in [0, 1]
         Share of the window's rows.
     harmed : bool, default=True
-    stamps : ndarray, optional
-        When the rows were.
-    sample, sample_stamps : ndarray, optional
-        Training rows, and when they were: not many more than in the worst stretch as long as the window are usual.
+    sample : ndarray, optional
+        The column in training: with `times` not many more than in the worst stretch as long as the window are usual.
+    times : Times, optional
     """
     allowed = before.missing_fraction + _MISSING_BURST
     if not harmed:
         allowed = max(allowed, column.maximum_missing_fraction)
     if missing <= allowed or before.missing_fraction >= _SELDOM_THERE:
         return None
-    if stamps is not None and sample is not None and sample_stamps is not None and before.missing_fraction > 0:
+    if times is not None and sample is not None and before.missing_fraction > 0:
         gone = np.isnan(sample) if sample.dtype.kind == "f" else sample == ""
-        shares = of_stretches(gone, np.ones(len(gone), bool), stamps, sample_stamps, _LEAST_FOR_MISSING)
+        shares = of_stretches(gone, np.ones(len(gone), bool), times, _LEAST_FOR_MISSING)
         if missing <= shares.max(initial=0.0) + _MISSING_BURST:
             return None
     return f"{missing:.0%} of {column.name} are missing, {before.missing_fraction:.0%} were in training"
@@ -98,8 +96,7 @@ def stuck(
     values: Numbers,
     expected: tuple[Numbers, float] | None,
     sample: Numbers | None = None,
-    stamps: Numbers | None = None,
-    sample_stamps: Numbers | None = None,
+    times: Times | None = None,
 ) -> str | None:
     """Return what is said of a sensor that repeats itself, in all of the window or a part.
 
@@ -109,10 +106,9 @@ def stuck(
         What the other columns say, and the usual residual.
     sample : ndarray, optional
         Training rows in the order of time: of a column that hardly ever moves nothing is said.
-    stamps : ndarray, optional
-        When the rows were: several rows of one moment may repeat each other without any sensor.
-    sample_stamps : ndarray, optional
-        When the training rows were: unless those of one moment differed, as customers do.
+    times : Times, optional
+        Several rows of one moment may repeat each other without any sensor, unless those of training differed, as
+        customers do.
     """
     there = np.isfinite(values)
     present = values[there]
@@ -124,9 +120,9 @@ def stuck(
         return None
     share = share_of(before.values, value)
     # several rows of one moment may repeat each other; then only what is far beyond all of training tells of a sensor
-    moments = _LEAST_RUN if stamps is None else len(np.unique(stamps[there][first : first + run]))
+    moments = _LEAST_RUN if times is None else len(np.unique(times.window[there][first : first + run]))
     by_moment = moments < _LEAST_RUN and (moments < _LEAST_MOMENTS or run <= _LONGEST_REST * before.longest_run)
-    of_many = _differ_within_moments(sample, sample_stamps)
+    of_many = times is not None and _differ_within_moments(sample, times.sample)
     if share >= _NEARLY_ALWAYS or (by_moment and not of_many):
         return None
     at_the_end = _saturated(before, value, share)
@@ -212,9 +208,9 @@ def _saturated(before: NumericBaseline, value: float, share: float) -> bool:
     return bool(at_end and share >= _AT_THE_END and before.longest_run >= _LEAST_RUN)
 
 
-def _differ_within_moments(sample: Numbers | None, stamps: Numbers | None) -> bool:
+def _differ_within_moments(sample: Numbers | None, stamps: Numbers) -> bool:
     """Whether training rows of one moment had different values: each row is of a thing of its own."""
-    if sample is None or stamps is None or len(sample) != len(stamps):
+    if sample is None or len(sample) != len(stamps):
         return False
     together = (np.diff(stamps) == 0) & np.isfinite(sample[1:]) & np.isfinite(sample[:-1])
     if together.sum() < _LEAST_NEIGHBOURS:

@@ -8,6 +8,7 @@ import pytest
 
 from mlcore.contract import Column, DataContract
 from mlcore.diagnosis.exchanged import swapped
+from mlcore.diagnosis.findings import Times
 from mlcore.diagnosis.fixed import contradicting, never_so_still
 from mlcore.diagnosis.relations import Relations, reconciled
 from mlcore.diagnosis.units import wrong_units
@@ -16,18 +17,19 @@ from mlcore.drift import build_baseline
 HOUR = 3_600_000_000
 RNG = np.random.default_rng(0)
 STAMPS, WEEK = np.arange(2000) * HOUR, (2000 + np.arange(168)) * HOUR
+TIMES = Times(WEEK, STAMPS)
 
 
 def test_a_week_of_the_usual_value_alone_is_stuck_where_no_week_ever_had_it():
     """Most applicants were never late, of 168 some always were. Dry weeks and heating that comes to rest are known."""
     late = RNG.poisson(0.25, 2000).astype(float)
     before, none = RNG.poisson(0.25, 168).astype(float), np.zeros(168)
-    assert never_so_still(none, WEEK, late, STAMPS, before)
-    assert not never_so_still(before, WEEK, late, STAMPS, before)
+    assert never_so_still(none, late, TIMES, before)
+    assert not never_so_still(before, late, TIMES, before)
     dry = np.repeat(RNG.random(20) < 0.5, 100) * RNG.random(2000)
-    assert not never_so_still(none, WEEK, dry, STAMPS, before)
+    assert not never_so_still(none, dry, TIMES, before)
     heating = RNG.random(2000) * (RNG.random(2000) < 0.95)
-    assert not never_so_still(none, WEEK, heating, STAMPS, RNG.random(168) * (RNG.random(168) < 0.4))
+    assert not never_so_still(none, heating, TIMES, RNG.random(168) * (RNG.random(168) < 0.4))
 
 
 @pytest.mark.parametrize("share", [0.3, 1.0])
@@ -116,8 +118,8 @@ def test_holidays_of_one_year_are_not_those_of_another():
     off[[0, 1, 7]] = 0.0
     month[[5, 6, 12, 13]] = 1.0
     assert contradicting(off, (works[:28], 0.05), known, told, None) is not None
-    assert contradicting(off, (works[:28], 0.05), known, told, None, (week, stamps)) is None
-    assert contradicting(month, (works[:28], 0.05), known, told, None, (week, stamps))[0] == 1.0
+    assert contradicting(off, (works[:28], 0.05), known, told, None, Times(week, stamps)) is None
+    assert contradicting(month, (works[:28], 0.05), known, told, None, Times(week, stamps))[0] == 1.0
 
 
 def test_agreement_beyond_that_of_the_window_before_is_no_season():

@@ -8,6 +8,7 @@ import pandas as pd
 from mlcore.contract import Column, DataContract
 from mlcore.data.ingest import conform
 from mlcore.diagnosis import diagnose
+from mlcore.diagnosis.findings import Times
 from mlcore.diagnosis.piles import piled
 from mlcore.diagnosis.signatures import missing_burst, stuck
 from mlcore.drift import build_baseline
@@ -30,27 +31,27 @@ def test_rows_of_one_moment_are_no_run():
     """Fifty bookings of one day alike are a group; fifty hours alike are a stuck sensor."""
     before = numeric_baseline(pd.Series(RNG.normal(size=2000)))
     values = np.concatenate([RNG.normal(size=200), np.full(50, 0.3), RNG.normal(size=50)])
-    days, hours = np.repeat(np.arange(6), 50), np.arange(300)
-    assert stuck(X, before, values, None, stamps=days) is None
-    assert stuck(X, before, values, None, stamps=hours) is not None
+    days, hours = (Times(at, np.empty(0)) for at in (np.repeat(np.arange(6), 50), np.arange(300)))
+    assert stuck(X, before, values, None, times=days) is None
+    assert stuck(X, before, values, None, times=hours) is not None
     # over three days on end it is no group
     values[100:250] = 0.3
-    assert "stuck" in stuck(X, before, values, None, stamps=days)
+    assert "stuck" in stuck(X, before, values, None, times=days)
     shorn = np.minimum(RNG.normal(size=300), 0.5)
-    assert piled(X, before, shorn, None, stamps=hours) is not None
-    assert piled(X, before, np.where(days == 3, 3.0, np.minimum(shorn, 0.4)), None, stamps=days) is None
+    assert piled(X, before, shorn, None, times=hours) is not None
+    assert piled(X, before, np.where(days.window == 3, 3.0, np.minimum(shorn, 0.4)), None, times=days) is None
 
 
 def test_a_zero_that_never_was_stands_for_no_value():
     """Near to the other values it may be: what tells is that no training row had it, nor anything so low."""
     agents = RNG.integers(1, 9, 2000).astype(float)
     now = np.where(RNG.random(300) < 0.2, 0.0, RNG.integers(1, 9, 300))
-    hours, one = np.arange(300), np.zeros(300)
-    assert "stands for no value" in piled(X, numeric_baseline(pd.Series(agents)), now, None, stamps=hours)
+    hours, one = (Times(at, np.empty(0)) for at in (np.arange(300), np.zeros(300)))
+    assert "stands for no value" in piled(X, numeric_baseline(pd.Series(agents)), now, None, times=hours)
     # all rows of one moment: what else they hold shows that the number is not the moment's
-    assert "stands for no value" in piled(X, numeric_baseline(pd.Series(agents)), now, None, stamps=one)
+    assert "stands for no value" in piled(X, numeric_baseline(pd.Series(agents)), now, None, times=one)
     some = np.where(RNG.random(2000) < 0.1, 0.0, agents)
-    assert piled(X, numeric_baseline(pd.Series(some)), now, None, stamps=hours) is None
+    assert piled(X, numeric_baseline(pd.Series(some)), now, None, times=hours) is None
 
 
 def test_what_was_beyond_an_edge_and_is_now_on_it_was_cut_off():
@@ -81,7 +82,7 @@ def test_outages_that_training_had_are_usual():
     silent = (days // 30 % 3 == 0) & (rng.random(720) < 0.4)
     sample = np.where(silent, np.nan, rng.random(720))
     before, month = numeric_baseline(pd.Series(sample)), 720 + np.arange(30)
-    usual = {"stamps": month, "sample": sample, "sample_stamps": days}
+    usual = {"sample": sample, "times": Times(month, days)}
     assert missing_burst(X, before, 0.4) is not None
     assert missing_burst(X, before, 0.4, **usual) is None
     assert missing_burst(X, before, 0.8, **usual) is not None

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from mlcore.contract import Column
+from mlcore.diagnosis.findings import Times
 from mlcore.diagnosis.piles import piled
 from mlcore.diagnosis.signatures import stuck
 from mlcore.drift.baseline import numeric_baseline
@@ -54,7 +55,7 @@ def test_a_pile_that_a_stretch_of_training_ended_in_is_none():
     nearer, some = (np.where(those, np.minimum(far, 16), far) for those in (hours < 35 * DAY, hours < 7 * DAY))
 
     def told(known):
-        return piled(X, numeric_baseline(pd.Series(known)), week, None, stamps, known, hours)
+        return piled(X, numeric_baseline(pd.Series(known)), week, None, known, Times(stamps, hours))
 
     assert "cut off above 16" in told(far)
     assert told(nearer) is None

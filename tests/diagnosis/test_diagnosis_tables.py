@@ -9,6 +9,7 @@ import pytest
 from mlcore.contract import Column, DataContract
 from mlcore.data.ingest import conform
 from mlcore.diagnosis import diagnose
+from mlcore.diagnosis.findings import Times
 from mlcore.diagnosis.piles import piled
 from mlcore.diagnosis.signatures import stuck
 from mlcore.drift import build_baseline
@@ -87,12 +88,11 @@ def test_customers_of_one_month_do_not_all_have_one_value():
     months = np.repeat(np.arange(20.0), 100)
     rate, paid = np.repeat(RNG.normal(3, 1, 20), 100), RNG.normal(60, 9, 2_000).round(2)
     alike = np.full(300, 55.5)
-    now = np.zeros(300)
-    before = numeric_baseline(pd.Series(paid))
-    assert "stuck at 55.5" in stuck(X, before, alike, None, paid, now, months)
-    assert "stuck at 55.5" in stuck(X, before, np.concatenate([alike[:150], paid[:150]]), None, paid, now, months)
-    assert stuck(X, numeric_baseline(pd.Series(rate)), alike, None, rate, now, months) is None
-    assert stuck(X, before, paid[:300], None, paid, now, months) is None
+    times, before = Times(np.zeros(300), months), numeric_baseline(pd.Series(paid))
+    assert "stuck at 55.5" in stuck(X, before, alike, None, paid, times)
+    assert "stuck at 55.5" in stuck(X, before, np.concatenate([alike[:150], paid[:150]]), None, paid, times)
+    assert stuck(X, numeric_baseline(pd.Series(rate)), alike, None, rate, times) is None
+    assert stuck(X, before, paid[:300], None, paid, times) is None
 
 
 def test_hours_are_missed_after_a_week_of_history():
