@@ -18,7 +18,7 @@ _PARTS: Final = (
     (("year", "yr", "yyyy"), "%Y", 1800, 2200),
     (("month", "mnth", "mon", "mo", "mm"), "%m", 1, 12),
     (("day", "dayofmonth", "day_of_month", "mday", "dd"), "%d", 1, 31),
-    (("hour", "hr", "hours", "hh"), "%H", 0, 23),
+    (("hour", "hr", "hours", "hh"), "%H", 0, 24),
     (("minute", "min", "minutes"), "%M", 0, 59),
 )
 _HOUR: Final = 3
@@ -180,7 +180,7 @@ def _completed(frame: pd.DataFrame, written: pd.DataFrame, clock: Clock, target:
 
 
 def _parts(frame: pd.DataFrame, target: str) -> tuple[str, ...]:
-    """Return the columns that are called and look like year, month, day and so on, down to the last that is there."""
+    """Return the columns that are called and look like year, month, day and so on, down to the first that is not."""
     found: list[str] = []
     for names, _, low, high in _PARTS:
         fits = [
@@ -189,6 +189,8 @@ def _parts(frame: pd.DataFrame, target: str) -> tuple[str, ...]:
             if name in frame and name != target and frame[name].dtype.kind in "iuf" and frame[name].notna().all()
             and (frame[name] % 1 == 0).all() and frame[name].between(low, high).all()
         ]  # fmt: skip
+        if found and not fits:
+            break
         found += fits[:1]
     return tuple(found)
 

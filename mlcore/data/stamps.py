@@ -31,7 +31,7 @@ def parse(values: pd.Series, written: str) -> pd.Series:
     values : Series
         Text, or numbers where they count from 1970.
     written : str
-        As strptime has it, ``s`` or ``ms``; empty: ISO 8601.
+        As strptime has it, ``s`` or ``ms``; empty: ISO 8601. The hour may be 24 at the end of a day.
 
     Raises
     ------
@@ -43,6 +43,8 @@ def parse(values: pd.Series, written: str) -> pd.Series:
     >>> import pandas as pd
     >>> str(parse(pd.Series(["31/12/2024 23:30"]), "%d/%m/%Y %H:%M")[0]), str(parse(pd.Series([86400]), "s")[0])
     ('2024-12-31 23:30:00+00:00', '1970-01-02 00:00:00+00:00')
+    >>> str(parse(pd.Series(["31/12/2024 24:00"]), "%d/%m/%Y %H:%M")[0])
+    '2025-01-01 00:00:00+00:00'
     """
     import pandas as pd
 
@@ -51,7 +53,16 @@ def parse(values: pd.Series, written: str) -> pd.Series:
     text = values.str.strip()
     if written == "%y%m%d":
         text = text.str.zfill(6)  # as a number 050131 has no zero before it
-    return pd.to_datetime(text, utc=True, format=written or "ISO8601", errors="raise")
+    way = written or "ISO8601"
+    try:
+        return pd.to_datetime(text, utc=True, format=way)
+    except ValueError:
+        smaller = written.partition("%H")[2].count("%")  # minutes and seconds, zero then
+        begun = text.str.replace(rf"(?<!\d)24((?:\D0?0){{{smaller}}})$", r"0\1", regex=True)
+        ends = text.notna() & (begun != text)
+        if "%H" not in written or not ends.any():
+            raise
+        return pd.to_datetime(begun, utc=True, format=way) + pd.to_timedelta(ends.astype("int64"), unit="D")
 
 
 def format_of(present: pd.Series) -> str | None:

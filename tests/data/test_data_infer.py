@@ -132,6 +132,9 @@ CLOCKS = {
     "seconds": {"ts": HOURS.astype("int64") // 10**9},
     "milliseconds": {"timestamp": HOURS.astype("int64") // 10**6},
     "parts": {"No": range(400), "year": HOURS.year, "month": HOURS.month, "day": HOURS.day, "hour": HOURS.hour},
+    "end of the day": {
+        "when": [f"{at - at.resolution:%d/%m/%Y} 24:00" if at.hour == 0 else f"{at:%d/%m/%Y %H:%M}" for at in HOURS]
+    },
     "date and hour": {"dteday": HOURS.strftime("%Y-%m-%d"), "hr": HOURS.hour},
     "date and time": {"date": HOURS.strftime("%d.%m.%Y"), "time": HOURS.strftime("%H:%M:%S")},
     "two": {"reviewed": HOURS[RNG.permutation(400)].astype(str), "sent": HOURS.astype(str)},
@@ -144,6 +147,13 @@ def test_the_clock_is_found_however_it_is_written(name, tmp_path):
     usecase, table = _draft(tmp_path, pd.DataFrame({**CLOCKS[name], **VALUES}), "y")
     assert table.column(usecase.contract.time.name).to_pandas().dt.floor("h").tolist() == HOURS.tolist()
     assert [column.name for column in usecase.contract.features] == ["load"]
+
+
+def test_minutes_without_an_hour_are_no_part_of_the_clock(tmp_path):
+    """An hour above 24 is none, and the minute of an unknown hour would order nothing."""
+    parts = {"year": HOURS.year, "month": HOURS.month, "day": HOURS.day, "hour": HOURS.hour * 2, "minute": HOURS.minute}
+    usecase, _ = _draft(tmp_path, pd.DataFrame({**parts, **VALUES}), "y")
+    assert usecase.contract.time.made_of == ("year", "month", "day")
 
 
 def test_a_clock_that_the_user_names_is_read_or_refused(tmp_path):
