@@ -28,6 +28,8 @@ from benchmarks.faults import Case, Outcome
 REFERENCE_ROWS = 50_000
 TRUTHS = ("data fault", "no harm", "harm", "too little data")
 PEERS = {"evidently": "EVIDENTLY_PYTHON", "nannyml": "NANNYML_PYTHON"}
+#: Both tell their makers of each use; where nobody answers, they try again and again.
+SILENT = {"DO_NOT_TRACK": "1", "NML_DISABLE_USAGE_LOGGING": "1"}
 
 
 def run() -> None:
@@ -36,7 +38,10 @@ def run() -> None:
         folder = Path(name)
         outcomes, cases = _write(folder)
         children = {
-            peer: subprocess.Popen([os.environ[variable], Path(__file__).with_name("rules_peer.py"), peer, folder])
+            peer: subprocess.Popen(
+                [os.environ[variable], Path(__file__).with_name("rules_peer.py"), peer, folder],
+                env=os.environ | SILENT,
+            )
             for peer, variable in PEERS.items()
             if os.environ.get(variable)
         }
