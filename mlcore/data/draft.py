@@ -110,7 +110,8 @@ def _on_section(section: str, values: dict[str, Any]) -> list[str]:
     if section == "monitoring":
         rule = values["monitoring"]["windows"][0]
         block = values["monitoring"].get("drift", {}).get("block")
-        worse = values["monitoring"].get("performance", {}).get("maximum_worsening_fraction", _WORSE)
+        performance = values["monitoring"].get("performance", {})
+        worse, asked = performance.get("maximum_worsening_fraction", _WORSE), performance.get("minimum_coverage")
         return [
             f"Windows of a {rule['period']}: the usual one has rows enough, and the file has enough of them. Labels",
             "are taken to be known label_wait after a window's end: say what is so with you.",
@@ -121,6 +122,11 @@ def _on_section(section: str, values: dict[str, Any]) -> list[str]:
             ),
             f"A window is harmed where the error is {worse:.0%} above that of the held-out rows:",
             "performance.maximum_worsening_fraction.",
+            *(
+                ["Many rows of the file have no label: a window is judged from half of the usual share of labels on."]
+                if asked
+                else []
+            ),
         ]
     if section == "retraining":
         policy = values["retraining"]

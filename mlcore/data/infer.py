@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Rows that each tree of a forest is grown on, and beyond which nearest neighbours take too long to be found.
 _MOST_SAMPLED, _MOST_NEIGHBOURS = 10_000, 20_000
+#: Share of labelled rows below which less than the default is asked of a window, and the least that is asked.
+_NEARLY_ALL_KNOWN, _LEAST_COVERAGE = 0.9, 0.001
 #: Rows that come more often than this on average are cases of one kind, not copies of each other.
 _FEWEST_ALIKE = 2
 
@@ -113,8 +115,7 @@ def infer_usecase(source: str, *, name: str, target: str, time: str | None, owne
         "monitoring": {
             "windows": [window.to_rule()],
             **_drift(features, frame[at] if at else None, window.period),
-            # a log loss is mostly what nobody can know: a tenth more is much of what a model does know
-            **({"performance": {"maximum_worsening_fraction": 0.1}} if task == "classification" else {}),
+            **_performance(task, float(frame[target].notna().mean())),
         },
         "retraining": window.to_retraining(),
     }
@@ -168,6 +169,17 @@ def _drift(features: pd.DataFrame, times: pd.Series | None, period: str) -> dict
     longest = {"month": timedelta(days=7), "week": timedelta(days=1), "day": timedelta(hours=1)}
     length = block_length(features, times, longest.get(period, timedelta(0)))
     return {} if length is None else {"drift": {"block": TypeAdapter(timedelta).dump_python(length, mode="json")}}
+
+
+def _performance(task: str, known: float) -> dict[str, Any]:
+    """Return when a window is harmed, and how many of its rows must have labels, where few of the file's have one."""
+    rule = {}
+    if task == "classification":
+        # a log loss is mostly what nobody can know: a tenth more is much of what a model does know
+        rule["maximum_worsening_fraction"] = 0.1
+    if known < _NEARLY_ALL_KNOWN:
+        rule["minimum_coverage"] = round(max(known / 2, _LEAST_COVERAGE), 3)
+    return {"performance": rule} if rule else {}
 
 
 def _candidates(task: str, rows: int) -> list[dict[str, Any]]:

@@ -149,6 +149,15 @@ def test_the_clock_is_found_however_it_is_written(name, tmp_path):
     assert [column.name for column in usecase.contract.features] == ["load"]
 
 
+def test_no_more_labels_are_asked_of_a_window_than_a_file_has(tmp_path):
+    """Half of the usual share, where many rows have none: or windows would never be judged."""
+    for share in (1.0, 0.2):
+        (tmp_path / str(share)).mkdir()
+        known = np.where(np.arange(400) % 100 < 100 * share, VALUES["y"], np.nan)
+        usecase, _ = _draft(tmp_path / str(share), pd.DataFrame({"at": HOURS, **VALUES, "y": known}), "y")
+        assert usecase.monitoring.performance.minimum_coverage == share / 2
+
+
 def test_minutes_without_an_hour_are_no_part_of_the_clock(tmp_path):
     """An hour above 24 is none, and the minute of an unknown hour would order nothing."""
     parts = {"year": HOURS.year, "month": HOURS.month, "day": HOURS.day, "hour": HOURS.hour * 2, "minute": HOURS.minute}
