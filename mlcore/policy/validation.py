@@ -77,7 +77,11 @@ class LeakPolicy(Frozen):
         default=0.999, gt=0, le=1, description="Share of the constant answer's error that a model may take away."
     )
     maximum_copies_fraction: float = Field(
-        default=0.01, ge=0, le=1, description="Share of the held-out rows that may be copies of training rows."
+        default=0.01,
+        ge=0,
+        le=1,
+        description="Share of the held-out rows that may be equal to training rows. Where more are and repeat by "
+        "themselves, a promotion must hold on the rows with new features, too.",
     )
 
 

@@ -14,8 +14,9 @@ from mlcore.validation.bootstrap import Resampler
 from mlcore.validation.evidence import calibration, change_fraction, residuals
 from mlcore.validation.guards import all_guards, slices
 from mlcore.validation.leaks import leaks_of_models, leaks_of_rows
-from mlcore.validation.report import EvaluationReport, GuardResult, MetricResult, Verdict, WorstRow
-from mlcore.validation.subject import Model, Subject, margin
+from mlcore.validation.report import EvaluationReport, GuardResult, MetricResult, WorstRow
+from mlcore.validation.subject import Model, Subject
+from mlcore.validation.verdict import decide, on_new_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,13 +96,15 @@ def evaluate(
         resampler=Resampler(len(rows), _blocks(rows, usecase), policy.resamples, rng),
         first=champion is None,
     )
-    primary = subject.compare(metric, seed_noise=_seed_noise(challenger, champion, policy.resamples, rng))
+    seed_noise = _seed_noise(challenger, champion, policy.resamples, rng)
+    primary = subject.compare(metric, seed_noise=seed_noise)
     others = [item for item in METRICS.values() if item.task == contract.task and item.name != metric.name]
     found, slice_guards = slices(subject)
     if champion is None:
         slice_guards = []  # told, for the card, and not judged: of a constant answer a slice may well be no worse
-    guards = (*_leaks(subject, train, known_leaks), *all_guards(subject), *slice_guards)
-    verdict, sentence, reasons = _judge(usecase, primary, guards, opponent)
+    leaks = () if train is None else tuple(_leaks(subject, usable(train, contract), primary, seed_noise, known_leaks))
+    guards = (*leaks, *all_guards(subject), *slice_guards)
+    verdict, sentence, reasons = decide(subject, primary, guards, opponent)
     return EvaluationReport(
         verdict=verdict,
         sentence=f"{sentence} {why_not}".rstrip(),
@@ -122,14 +125,17 @@ def evaluate(
     )
 
 
-def _leaks(subject: Subject, train: pd.DataFrame | None, known: Sequence[GuardResult] | None) -> Iterator[GuardResult]:
-    from mlcore.training.splits import usable
-
-    if train is None:
-        return
-    fitted = usable(train, subject.usecase.contract)
-    yield from leaks_of_rows(subject.usecase, fitted, subject.frame) if known is None else known
+def _leaks(
+    subject: Subject,
+    fitted: pd.DataFrame,
+    primary: MetricResult,
+    seed_noise: Array | float,
+    known: Sequence[GuardResult] | None,
+) -> Iterator[GuardResult]:
+    in_rows = leaks_of_rows(subject.usecase, fitted, subject.frame) if known is None else known
+    yield from in_rows
     yield from leaks_of_models(subject, fitted)
+    yield from on_new_rows(subject, fitted, primary, in_rows, seed_noise)
 
 
 def _answers_of(
@@ -159,41 +165,6 @@ def _seed_noise(challenger: Model, champion: Model | None, resamples: int, rng: 
     deviations = [model.seed_deviation for model in (challenger, champion) if model is not None]
     scale = math.sqrt(sum(deviation**2 for deviation in deviations))
     return scale * rng.standard_normal(resamples) if scale > 0 else 0.0
-
-
-def _judge(
-    usecase: UseCase, primary: MetricResult, guards: tuple[GuardResult, ...], opponent: str
-) -> tuple[Verdict, str, tuple[str, ...]]:
-    policy = usecase.validation
-    difference, allowed = primary.difference, margin(policy.margin_fraction, primary.opponent.value)
-    told = (
-        f"{primary.name} {primary.challenger.value:.4g} against {primary.opponent.value:.4g} of the {opponent} "
-        f"(difference {difference.value:+.4g}, {2 * policy.confidence - 1:.0%} interval {difference.lower:+.4g} to "
-        f"{difference.upper:+.4g})"
-    )
-    failed = [f"{guard.kind} {guard.name}: {guard.sentence}" for guard in guards if guard.outcome == "failed"]
-    if not math.isfinite(difference.value):
-        return "hold", f"{primary.name} is not defined on these rows.", (told,)
-    if difference.lower > 0:
-        failed.insert(0, f"it is worse than the {opponent}: {told}")
-    if failed:
-        return "reject", f"Not promoted: {_ended(failed[0])}", tuple(failed)
-    open_guards = [
-        f"{guard.kind} {guard.name}: {guard.sentence}"
-        for guard in guards
-        if guard.outcome == "not_judged" and guard.blocking
-    ]
-    if open_guards:
-        return "hold", f"Not decided: {_ended(open_guards[0])}", tuple(open_guards)
-    if difference.upper < 0:
-        return "promote", f"Better, {policy.confidence:.0%} sure: {told}.", ()
-    if difference.upper <= allowed and policy.when_not_worse == "promote" and opponent == "champion":
-        return "promote", f"Not worse, within the margin of {allowed:.4g}, and the policy wants it: {told}.", ()
-    return "hold", f"Neither better nor worse, {policy.confidence:.0%} sure: {told}.", (told,)
-
-
-def _ended(sentence: str) -> str:
-    return sentence if sentence.endswith(("?", ".")) else f"{sentence}."
 
 
 def _extra_rows(primary: MetricResult, rows: int) -> int | None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from mlcore.validation.nearest import nearness
-from mlcore.validation.report import GuardResult
+from mlcore.validation.report import GuardResult, Outcome
+from mlcore.validation.sides import rarity_of_sides, rarity_of_stretch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,15 +21,23 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
+#: The guard's name, and what lets repeats pass.
+REPEATED: Final = "rows on both sides"
+WAY_OUT: Final = "let validation.leaks.maximum_copies_fraction say how often"
 #: Agreement of the targets of equal rows beyond chance (Cohen, 1960) from which on they are copies.
 _KAPPA: Final = 0.9
+#: Copies that refuse a challenger; fewer are asked about, and one is none.
 _FEWEST: Final = 5
+#: How rarely a split of a sound table puts so many equal rows on both of its sides: then they were copied, or an owner
+#: is asked.
+_RARE_TABLES: Final = 1e-4
+_QUESTION: Final = 0.01
 #: Rows of few distinct values repeat by themselves: half of their columns are then equal this many times as often.
 _BY_THEMSELVES: Final = 1.5
 _MOST_COLUMNS: Final = 4
 #: Rows are of a stock of patterns where at most so many came once, and the others' counts vary; counts of Poisson's
 #: distribution vary by their mean.
-_NEW_PATTERNS: Final = 0.1
+NEW_PATTERNS: Final = 0.1
 _VARIES: Final = 0.25
 #: Rows that repeat by themselves have neighbours: where two columns have at least so many numbers, cells that are two
 #: of them wide hold four times as many rows as are equal, or twice as many if the columns go together. Those that have
@@ -42,68 +51,108 @@ _MOST_ROWS: Final = 20_000
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """64 bits for each row: of each feature, of all of them, and of them with the target, and with the keys."""
+    """64 bits for each row: of each feature, of all of them, these with the target, of the target, and of the keys."""
 
     each: Array
     features: Array
     whole: Array
-    keyed: Array
     target: Array
+    keys: Array
 
 
 def copied_rows(usecase: UseCase, train: pd.DataFrame, holdout: pd.DataFrame) -> GuardResult:
     """Count held-out rows that the challenger was fitted on: equal, or nearly, in every feature and in the target.
 
-    Rows of few distinct values repeat by themselves. Then their targets differ as often as chance has it, or, where the
-    features tell the target, half of the columns alone are equal much more often than all of them, and rows that are
-    nearly equal come, too. A row that comes more than once among the held-out ones counts once. Where a key comes back
-    over time, what has it is measured again.
+    Rows that come on both sides of the split more often than it has put rows that repeat on either were copied from one
+    side to the other. Others were copied before the split unless they repeat by themselves: rows of few distinct values
+    do. Then their targets differ as often as chance has it, or, where the features tell the target, half of the columns
+    alone are equal much more often than all of them, and rows that are nearly equal come, too. A row that comes more
+    than once among the held-out ones counts once. Where a key comes back over time, what has it is measured again.
     """
     from mlcore.training.splits import evenly_spread
 
     contract, limit = usecase.contract, usecase.validation.leaks.maximum_copies_fraction
     held = holdout.iloc[evenly_spread(len(holdout), _MOST_ROWS)]
-    share, count, copied = _copies(contract, train, held, limit)
-    name, rows, how = "rows on both sides", len(held), "are also among the training rows"
+    share, count, outcome = _copies(contract, train, held, limit, len(holdout))
+    rows, how = len(held), "are also among the training rows"
     remedy = "drop duplicates (cleaning.exact_duplicates) or their source"
-    if not copied:
+    if outcome != "failed":
         close = nearness(contract, train, held)
         if close.copied and close.share > limit:
-            share, count, copied, rows = close.share, close.near, True, close.rows
+            share, count, outcome, rows = close.share, close.near, "failed", close.rows
             how = (
                 "are nearly also among the training rows, much nearer to one than rows of this table are to each other"
             )
             remedy = "look for what makes rows of rows (copies with noise, samples drawn near others) and drop these"
     told = f"{count:,} of {rows:,} held-out rows ({count / rows:.1%}) {how}"
-    if not copied:
+    if outcome == "passed":
         if share > limit:
             told += ": so few different rows there are that they repeat by themselves"
-        return GuardResult("leak", name, "passed", told, share, limit)
+        return GuardResult("leak", REPEATED, outcome, told, share, limit)
+    told += ", target and all"
+    if outcome == "not_judged":
+        told += ", though rows hardly repeat by themselves"
+        remedy = f"are they copies? If so, {remedy}"
     sentence = (
-        f"{told}, target and all: {remedy}, then train again; if it is the same thing, measured again, say what tells "
-        "it apart (role: key, with cleaning.key_duplicates: keep)"
+        f"{told}: {remedy}, then train again; if it is the same thing, measured again, say what tells it apart "
+        f"(role: key, with cleaning.key_duplicates: keep); if rows do repeat by themselves, {WAY_OUT}"
     )
-    return GuardResult("leak", name, "failed", sentence, share, limit)
+    return GuardResult("leak", REPEATED, outcome, sentence, share, limit)
 
 
-def _copies(contract: DataContract, train: pd.DataFrame, frame: pd.DataFrame, limit: float) -> tuple[float, int, bool]:
+def known_features(contract: DataContract, train: pd.DataFrame, holdout: pd.DataFrame) -> Array:
+    """Return which held-out rows have the features of a training row, whatever their targets.
+
+    Rows with the target of such a training row would be the ones that are easily told: to leave only these out would
+    leave the others' exceptions. Where a key comes back over time, its own rows do not count.
+    """
+    seen, held = (_hashed(contract, rows) for rows in (train, holdout))
+    matches = _count(seen.features, held.features)
+    if contract.time is not None and len(held.keys):
+        matches = matches - _count(*(_mixed(np.column_stack([side.features, side.keys])) for side in (seen, held)))
+    return np.asarray(matches > 0)
+
+
+def _copies(
+    contract: DataContract, train: pd.DataFrame, frame: pd.DataFrame, limit: float, rows: int
+) -> tuple[float, int, Outcome]:
     """Return the share of different held-out rows that are among the training rows, how many rows these are, and
-    whether they were copied."""
+    whether they were copied; `frame` was taken of so many `rows`, evenly."""
     seen, held = (_hashed(contract, rows) for rows in (train, frame))
     agreeing = _count(seen.whole, held.whole)
-    if contract.time is not None and len(held.keyed):
-        agreeing = agreeing - _count(seen.keyed, held.keyed)
+    others = held.whole
+    if contract.time is not None and len(held.keys):
+        same = _count(*(_mixed(np.column_stack([side.whole, side.keys])) for side in (seen, held)))
+        agreeing, others = agreeing - same, others[same == 0]
     once = np.unique(held.whole, return_index=True)[1]
     share, count = float((agreeing[once] > 0).mean()), int((agreeing > 0).sum())
-    if share <= limit or count < _FEWEST or _patterns(seen.features, held.features):
-        return share, count, False
+    if share <= limit:
+        return share, count, "passed"
+    rarity = rarity_of_sides(seen.whole, others)
+    if contract.time is not None and rarity < _QUESTION:
+        rarity = max(rarity, rarity_of_stretch(seen.whole, others, rows))
+    doubled = _doubled(contract, train, frame.iloc[once], seen, held, agreeing[once], once)
+    if rarity < _RARE_TABLES or (doubled and count >= _FEWEST):
+        return share, count, "failed"
+    return share, count, "not_judged" if rarity < _QUESTION or doubled else "passed"
+
+
+def _doubled(
+    contract: DataContract,
+    train: pd.DataFrame,
+    different: pd.DataFrame,
+    seen: _Rows,
+    held: _Rows,
+    agreeing: Array,
+    once: Array,
+) -> bool:
+    """Whether rows come again that do not repeat by themselves, wherever the split has put them."""
+    if (agreeing > 0).sum() < 2 or _patterns(seen.features, held.features):
+        return False
     matches = _count(seen.features, held.features[once])
-    if not _agree(seen.target, agreeing[once], matches):
-        return share, count, False
-    copied = not _half_repeat(seen, held, once, matches) or _has_no_neighbours(
-        contract, train, frame.iloc[once], matches
-    )
-    return share, count, copied
+    if not _agree(seen.target, agreeing, matches):
+        return False
+    return not _half_repeat(seen, held, once, matches) or _has_no_neighbours(contract, train, different, matches)
 
 
 def _patterns(seen: Array, held: Array) -> bool:
@@ -113,7 +162,7 @@ def _patterns(seen: Array, held: Array) -> bool:
     that was copied as a whole has no such rows either, but then every row comes equally often.
     """
     counts = np.unique(np.concatenate([seen, held]), return_counts=True)[1]
-    return float((counts == 1).sum() / counts.sum()) <= _NEW_PATTERNS and counts.var() >= _VARIES * counts.mean()
+    return float((counts == 1).sum() / counts.sum()) <= NEW_PATTERNS and counts.var() >= _VARIES * counts.mean()
 
 
 def _has_no_neighbours(contract: DataContract, train: pd.DataFrame, held: pd.DataFrame, matches: Array) -> bool:
@@ -170,11 +219,10 @@ def _hashed(
 
     each = np.column_stack([bits(column) for column in contract.features])
     target = bits(contract.target)
-    keys = [_bits(frame[column.name]) for column in contract.columns if column.role == "key"]
+    names = [column.name for column in contract.columns if column.role == "key"]
+    keys = _mixed(np.column_stack([_bits(frame[name]) for name in names])) if names else np.empty(0, dtype=np.uint64)
     features = _mixed(each)
-    whole = _mixed(np.column_stack([features, target]))
-    keyed = _mixed(np.column_stack([whole, *keys])) if keys else np.empty(0, dtype=np.uint64)
-    return _Rows(each, features, whole, keyed, target)
+    return _Rows(each, features, _mixed(np.column_stack([features, target])), target, keys)
 
 
 def _bits(values: pd.Series) -> Array:

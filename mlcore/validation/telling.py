@@ -170,7 +170,7 @@ def _apart(train: pd.DataFrame, holdout: pd.DataFrame, contract: DataContract) -
 def _told_by(column: Column, before: Array, now: Array, table: _Table) -> Iterator[tuple[float, str]]:
     """Yield how much a column tells, of all rows and of parts of them, each with a sentence."""
     placed = places(before, now)
-    skill = _skill(*placed, table)
+    skill = max(_skill(*placed, table), _on_a_line(before, now, table))
     yield skill, f"{column.name} alone explains {skill:.1%} of {table.name}"
     for where, known in (
         ("where it is filled in", tuple(~np.isnan(values) for values in placed)),
@@ -180,7 +180,10 @@ def _told_by(column: Column, before: Array, now: Array, table: _Table) -> Iterat
             continue
         part = table.of(table.target[known[0]], table.truth[known[1]])
         if _can_tell(part):
-            skill = _skill(placed[0][known[0]], placed[1][known[1]], part)
+            skill = max(
+                _skill(placed[0][known[0]], placed[1][known[1]], part),
+                _on_a_line(before[known[0]], now[known[1]], part),
+            )
             yield skill, f"{column.name} alone explains {skill:.1%} of {table.name} {where} ({known[0].mean():.0%})"
     if not table.regression and np.isnan(before).any():
         yield from _told_by_a_gap(column, np.isnan(before), np.isnan(now), table)
@@ -227,6 +230,24 @@ def _skill(before: Array, now: Array, table: _Table) -> float:
         return skill
     found = [_skill_held_out(*part) for part in _fifths(before, now, table) if len(np.unique(part[2].truth)) > 1]
     return min([skill, float(np.mean(found))]) if found else skill
+
+
+def _on_a_line(before: Array, now: Array, table: _Table) -> float:
+    """Return the share of the squared error that a straight line takes away: it goes on where a tree has no rows.
+
+    One value far from all others makes most of the error, and a copy with noise tells it; a tree knows the next ones.
+    """
+    from sklearn.linear_model import LinearRegression
+
+    known = np.isfinite(before), np.isfinite(now)
+    if not table.regression or not known[0].any():
+        return 0.0
+    scale = max(float(np.abs(before[known[0]]).max()), np.finfo(float).tiny)
+    answers = np.full(len(now), table.target[known[0]].mean())
+    line = LinearRegression().fit(before[known[0], None] / scale, table.target[known[0]])
+    if known[1].any():
+        answers[known[1]] = line.predict(now[known[1], None] / scale)
+    return explained(table.truth, answers, table.target.mean())
 
 
 def _fifths(before: Array, now: Array, table: _Table) -> Iterator[tuple[Array, Array, _Table]]:

@@ -1,0 +1,181 @@
+"""Rows on both sides of the split: copies, what repeats by itself, and a verdict that holds whatever they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mlcore.metrics import Output
+from mlcore.training.splits import split_holdout
+from mlcore.usecase import UseCase, parse_usecase
+from mlcore.validation import EvaluationReport, evaluate
+from mlcore.validation.copies import copied_rows, known_features
+from mlcore.validation.report import GuardResult
+from mlcore.validation.sides import rarity_of_sides, rarity_of_stretch
+from mlcore.validation.telling import columns_that_know
+from tests.validation.test_validation_disguises import case
+
+
+def answers(rows: int = 3_000, seed: int = 0) -> pd.DataFrame:
+    """Return a questionnaire of few coarse questions: a fifth of its rows are there twice, by themselves."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(rng.binomial(6, 0.3, size=(rows, 7)).astype(float)).add_prefix("q")
+    frame["y"] = np.where(frame.sum(axis=1) + rng.normal(0, 2, rows) > 13, "yes", "no")
+    return frame
+
+
+def with_copies(train: pd.DataFrame, holdout: pd.DataFrame, share: float) -> pd.DataFrame:
+    """Return the held-out rows, some of them replaced by training rows."""
+    count = round(share * len(holdout))
+    return pd.concat([holdout.iloc[count:], train.sample(count, random_state=0)], ignore_index=True)
+
+
+def judged(frame: pd.DataFrame, share: float = 0.0, usecase: UseCase | None = None) -> GuardResult:
+    """Return what is said of rows on both sides, some of the held-out ones copied."""
+    usecase = usecase or case(frame)
+    train, holdout = split_holdout(frame, usecase)
+    return copied_rows(usecase, train, with_copies(train, holdout, share))
+
+
+def test_copies_among_rows_that_repeat_by_themselves_are_found():
+    """A fifth of the rows repeat in a sound table, on either side; copies are always on both."""
+    for seed in range(5):
+        sound = judged(answers(seed=seed))
+        assert sound.outcome == "passed"
+        assert sound.value > 0.05
+        assert "repeat by themselves" in sound.sentence
+        assert judged(answers(seed=seed), 0.1).outcome != "passed"
+        assert judged(answers(seed=seed), 0.25).outcome == "failed"
+
+
+def test_few_copies_are_asked_about():
+    """Three of sixty rows, in a table without any other repeat: too few to refuse for, too many to be silent."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(300, 4)).round(2)).add_prefix("x")
+    frame["y"] = frame.sum(axis=1).round(2)
+    assert [judged(frame, share).outcome for share in (0.0, 0.05, 0.2)] == ["passed", "not_judged", "failed"]
+    sentence = judged(frame, 0.05).sentence
+    assert "are they copies?" in sentence
+    assert "maximum_copies_fraction" in sentence
+
+
+def test_a_sound_split_is_rare_as_seldom_as_it_says():
+    """Patterns of any frequency: at most one in a hundred splits at random is as rare as one in a hundred."""
+    rng = np.random.default_rng(1)
+    for rows, patterns in ((200, 3_000), (500, 100), (2_000, 5_000)):
+        drawn = [rng.geometric(1 / patterns, rows) for _ in range(400)]
+        found = [rarity_of_sides(values[rows // 5 :], values[: rows // 5]) for values in drawn]
+        assert np.mean(np.array(found) < 0.01) <= 0.02
+        assert np.mean(np.array(found) < 0.2) <= 0.25
+
+
+def hourly(values: np.ndarray) -> pd.DataFrame:
+    """Return numbers as rows in the order of time."""
+    frame = pd.DataFrame({"at": pd.date_range("2025-01-01", periods=len(values), freq="h", tz="UTC"), "y": values})
+    return frame.assign(x0=values // 7, x1=values % 7).astype({"y": float, "x0": float, "x1": float})
+
+
+def test_rows_that_repeat_along_time_are_no_copies():
+    """What comes again after a while only, never twice in a stretch, is on both sides more often than at random."""
+    year = np.random.default_rng(2).permutation(2_000)
+    again = np.concatenate([year, np.random.default_rng(3).permutation(year)[:400], np.arange(4_000, 6_000)])
+    again = np.concatenate([again, again[:4_400], again[:2_200]])
+    seen, held = again[: len(again) * 4 // 5], again[len(again) * 4 // 5 :]
+    assert rarity_of_sides(seen, held) < 1e-4
+    assert rarity_of_stretch(seen, held, len(held)) > 0.01
+    assert judged(hourly(again), usecase=case(hourly(again), time=True)).outcome == "passed"
+
+
+def test_copies_of_the_past_are_found():
+    """Held-out rows that stand among the training rows as well, under another time."""
+    rng = np.random.default_rng(4)
+    frame = answers().assign(at=pd.date_range("2025-01-01", periods=3_000, freq="h", tz="UTC"))
+    usecase = case(frame, time=True)
+    train, holdout = split_holdout(frame, usecase)
+    assert copied_rows(usecase, train, holdout).outcome == "passed"
+    copies = train.sample(120, random_state=0).assign(at=rng.permutation(holdout["at"])[:120])
+    assert copied_rows(usecase, train, pd.concat([holdout, copies])).outcome == "failed"
+
+
+class Told:
+    """A model that is given how sure it is of the truth, by whether a row has the features of a training row."""
+
+    size_bytes, seed_deviation, dummy = 0, 0.0, None
+
+    def __init__(self, train: pd.DataFrame, known: float, new: float) -> None:
+        self.train, self.sure = train, (new, known)
+
+    def output(self, frame: pd.DataFrame, _history: pd.DataFrame | None = None) -> Output:
+        """Answer, a little more or less surely by the row."""
+        known = known_features(case(self.train).contract, self.train, frame)
+        sure = np.where(known, self.sure[1], self.sure[0]) + 0.05 * np.sin(np.arange(len(frame)))
+        yes = np.where(frame["y"] == "yes", sure, 1 - sure)
+        classes = np.array(["no", "yes"])
+        return Output(classes[(yes > 0.5).astype(int)], np.column_stack([1 - yes, yes]), classes)
+
+
+def compared(frame: pd.DataFrame, share: float, known: float, new: float, **leaks: object) -> EvaluationReport:
+    """Return how a challenger, so sure of known rows and of new ones, is judged against a champion that is 0.7 sure."""
+    usecase = case(frame, leaks=leaks)
+    train, holdout = split_holdout(frame, usecase)
+    return evaluate(
+        Told(train, known, new),
+        Told(train, 0.7, 0.7),
+        with_copies(train, holdout, share),
+        usecase,
+        rng=np.random.default_rng(0),
+        train=train,
+    )
+
+
+@pytest.mark.parametrize("new", [0.7, 0.69])
+def test_who_is_better_on_repeats_alone_is_held(new):
+    """The challenger has its rows by heart, and of others knows no more than the champion, or less."""
+    report = compared(answers(), 0.02, 0.9, new)
+    assert report.difference.upper < 0
+    assert report.verdict == "hold"
+    assert "only where rows repeat" in report.sentence
+    assert "maximum_copies_fraction" in report.sentence
+    assert compared(answers(), 0.02, 0.9, new, maximum_copies_fraction=0.5).verdict == "promote"
+
+
+def test_who_is_better_on_new_rows_too_is_promoted():
+    """Then it does not matter what the others are; and a verdict that is none is not asked about."""
+    report = compared(answers(), 0.02, 0.9, 0.8)
+    assert report.verdict == "promote"
+    assert [guard.outcome for guard in report.guards if guard.name == "rows never seen"] == ["passed"]
+    assert not [guard for guard in compared(answers(), 0.02, 0.7, 0.7).guards if guard.name == "rows never seen"]
+
+
+def test_a_stock_of_patterns_is_judged_by_itself():
+    """Hardly any row is new, and none will be when the model serves: that is said, and holds nothing back."""
+    few = answers()[["q0", "q1", "y"]]
+    report = compared(few, 0.0, 0.9, 0.7)
+    guard = next(guard for guard in report.guards if guard.name == "rows never seen")
+    assert report.verdict == "promote"
+    assert "stock of patterns" in guard.sentence
+
+
+def test_a_key_that_comes_back_makes_no_row_known():
+    """A customer's own rows of earlier are measured again; another's rows with the same features are known."""
+    facts = pd.DataFrame({"customer": list("abc"), "x": [1.0, 2.0, 2.0], "y": [0.5, 0.6, 0.7]})
+    frame = pd.concat([facts.assign(at=pd.Timestamp(f"2025-0{month}-01", tz="UTC")) for month in (1, 2)])
+    base = case(frame.assign(customer=frame["x"]), time=True).model_dump(mode="json")
+    base["contract"]["columns"][0] = {"name": "customer", "type": "text", "role": "key"}
+    usecase = parse_usecase(base, source="keyed")
+    months = [rows for _, rows in frame.groupby("at")]
+    assert known_features(usecase.contract, *months).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.05])
+def test_a_copy_of_a_target_with_values_far_out_is_found(noise):
+    """A tree knows nothing beyond its rows: one far value among few held-out rows hides a copy from it."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        frame = pd.DataFrame({"x": rng.normal(size=300), "y": rng.pareto(1.5, 300)})
+        copy = frame["y"] + noise * frame["y"].std() * rng.normal(size=300)
+        usecase = case(frame.assign(copy=copy))
+        sides = split_holdout(frame.assign(copy=copy), usecase)
+        assert columns_that_know(usecase, *sides).outcome == "failed"
+        assert columns_that_know(usecase, *(side.assign(copy=side["x"]) for side in sides)).outcome == "passed"
