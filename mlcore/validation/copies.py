@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from mlcore.validation.nearest import nearness
+from mlcore.validation.repeats import rarity_of_counts, rarity_of_sides, rarity_of_stretch
 from mlcore.validation.report import GuardResult, Outcome
-from mlcore.validation.sides import rarity_of_sides, rarity_of_stretch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,10 +64,11 @@ def copied_rows(usecase: UseCase, train: pd.DataFrame, holdout: pd.DataFrame) ->
     """Count held-out rows that the challenger was fitted on: equal, or nearly, in every feature and in the target.
 
     Rows that come on both sides of the split more often than it has put rows that repeat on either were copied from one
-    side to the other. Others were copied before the split unless they repeat by themselves: rows of few distinct values
-    do. Then their targets differ as often as chance has it, or, where the features tell the target, half of the columns
-    alone are equal much more often than all of them, and rows that are nearly equal come, too. A row that comes more
-    than once among the held-out ones counts once. Where a key comes back over time, what has it is measured again.
+    side to the other, and where many come twice and hardly any three times they were copied before. Others were unless
+    they repeat by themselves: rows of few distinct values do. Then their targets differ as often as chance has it, or,
+    where the features tell the target, half of the columns alone are equal much more often than all of them, and rows
+    that are nearly equal come, too. A row that comes more than once among the held-out ones counts once. Where a key
+    comes back over time, what has it is measured again.
     """
     from mlcore.training.splits import evenly_spread
 
@@ -131,10 +132,20 @@ def _copies(
     rarity = rarity_of_sides(seen.whole, others)
     if contract.time is not None and rarity < _QUESTION:
         rarity = max(rarity, rarity_of_stretch(seen.whole, others, rows))
+    rarity = min(rarity, rarity_of_counts(_of_each_key(seen, held)))
     doubled = _doubled(contract, train, frame.iloc[once], seen, held, agreeing[once], once)
     if rarity < _RARE_TABLES or (doubled and count >= _FEWEST):
         return share, count, "failed"
     return share, count, "not_judged" if rarity < _QUESTION or doubled else "passed"
+
+
+def _of_each_key(seen: _Rows, held: _Rows) -> Array:
+    """Return the rows of both sides, those that a key repeats once."""
+    whole = np.concatenate([seen.whole, held.whole])
+    if not len(held.keys):
+        return whole
+    keys = np.concatenate([seen.keys, held.keys])
+    return whole[np.unique(_mixed(np.column_stack([whole, keys])), return_index=True)[1]]
 
 
 def _doubled(

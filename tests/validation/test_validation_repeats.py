@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.signal import lfilter
 
 from mlcore.metrics import Output
 from mlcore.training.splits import split_holdout
 from mlcore.usecase import UseCase, parse_usecase
 from mlcore.validation import EvaluationReport, evaluate
 from mlcore.validation.copies import copied_rows, known_features
+from mlcore.validation.repeats import rarity_of_counts, rarity_of_sides, rarity_of_stretch
 from mlcore.validation.report import GuardResult
-from mlcore.validation.sides import rarity_of_sides, rarity_of_stretch
 from mlcore.validation.telling import columns_that_know
 from tests.validation.test_validation_disguises import case
 
@@ -70,10 +71,23 @@ def test_a_sound_split_is_rare_as_seldom_as_it_says():
         assert np.mean(np.array(found) < 0.2) <= 0.25
 
 
-def hourly(values: np.ndarray) -> pd.DataFrame:
-    """Return numbers as rows in the order of time."""
-    frame = pd.DataFrame({"at": pd.date_range("2025-01-01", periods=len(values), freq="h", tz="UTC"), "y": values})
-    return frame.assign(x0=values // 7, x1=values % 7).astype({"y": float, "x0": float, "x1": float})
+def test_what_is_drawn_from_any_stock_comes_as_often_as_it_says():
+    """Equal shares, where the bound is met, unequal ones, and a grid; a fifth of the rows copied before the split."""
+    rng = np.random.default_rng(5)
+    stocks = [lambda: rng.integers(0, 1_500, 1_000), lambda: rng.integers(0, 150, 1_000), lambda: rng.zipf(1.5, 1_000)]
+    stocks.append(lambda: np.round(rng.normal(size=(1_000, 2)) * 30) @ [1_000, 1])
+    for drawn in stocks:
+        assert np.mean([rarity_of_counts(drawn()) < 0.01 for _ in range(300)]) <= 0.02
+    copied = [np.concatenate([rows, rows[:300]]) for rows in (stocks[3]() for _ in range(20))]
+    assert max(rarity_of_counts(rows) for rows in copied) < 1e-4
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6])
+def test_rows_copied_before_the_split_are_found_where_rows_repeat(share):
+    """A sound table has rows that come three times where many come twice; copies come twice."""
+    frame = answers(6_000)
+    assert judged(frame).outcome == "passed"
+    assert judged(pd.concat([frame, frame.sample(frac=share, random_state=0)], ignore_index=True)).outcome == "failed"
 
 
 def test_rows_that_repeat_along_time_are_no_copies():
@@ -84,7 +98,17 @@ def test_rows_that_repeat_along_time_are_no_copies():
     seen, held = again[: len(again) * 4 // 5], again[len(again) * 4 // 5 :]
     assert rarity_of_sides(seen, held) < 1e-4
     assert rarity_of_stretch(seen, held, len(held)) > 0.01
-    assert judged(hourly(again), usecase=case(hourly(again), time=True)).outcome == "passed"
+
+
+def test_slow_numbers_repeat_along_time_and_are_no_copies():
+    """Three measurements on a coarse scale that stay for hours and come back: a third of the rows, by themselves."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        slow = lfilter([0.14], [1, -0.99], rng.normal(size=(4_000, 3)), axis=0)
+        frame = pd.DataFrame(np.round(5 * slow), columns=["x0", "x1", "y"])
+        frame["at"] = pd.date_range("2025-01-01", periods=4_000, freq="h", tz="UTC")
+        found = copied_rows(case(frame, time=True), *split_holdout(frame, case(frame, time=True)))
+        assert (found.outcome, found.value > 0.1) == ("passed", True)
 
 
 def test_copies_of_the_past_are_found():
