@@ -25,7 +25,7 @@ _TREES: Final = 30
 _LEFT: Final = 0.4
 _LEFT_BY_FEW: Final = 0.6
 _CHANCE: Final = 0.01
-_SHARED: Final = 0.05
+_SHARED: Final = 0.01
 #: Earlier targets of a series that are known anyway.
 _EARLIER: Final = 3
 

@@ -28,8 +28,10 @@ _MOST_LABELS: Final = 50
 #: How many rows too late a target may come, and how much less of it the answers may then leave unexplained.
 _LATE: Final = (1, 2, 3, 7, 24)
 _UNEXPLAINED: Final = 0.5
-#: A calibrated champion's answers have the slope 1 against the target; so near to it they have, whatever they miss.
+#: A calibrated champion's answers have the slope 1 against the target; so near to it they have, whatever they miss, and
+#: so many standard errors of few rows besides.
 _SLOPE: Final = 1.2
+_SLOPE_ERRORS: Final = 1.645
 #: Where their means are so near, in standard deviations of the target, they are of one scale.
 _LEVEL: Final = 0.5
 #: Answers that correlate less with the target tell nothing of its scale, nor of two labels.
@@ -75,15 +77,24 @@ def _off_scale(said: Array, true: Array, correlation: float) -> float:
     """Return how far answers are from the target in scale and in level, 1 being as far as honest ones are."""
     deviations = float(said.std()), float(true.std())
     slope = correlation * deviations[1] / deviations[0]
+    error = np.sqrt((1 - correlation**2) / len(true)) / correlation
     level = abs(float(true.mean() - said.mean())) / deviations[1]
-    return max(abs(np.log(slope)) / np.log(_SLOPE), level / _LEVEL)
+    return max(abs(np.log(slope)) / (np.log(_SLOPE) + _SLOPE_ERRORS * error), level / _LEVEL)
 
 
 def _sign_turned(subject: Subject) -> GuardResult:
-    correlation = _correlation(subject.opponent.values, subject.truth)
-    if correlation < _AGAINST:
+    """Return a failure where the champion's answers run against the target, or weakly so and are where it was before.
+
+    A target of one sign, a price say, that has the other sign now is far from the answers, and near them turned back.
+    """
+    said, true = subject.opponent.values, subject.truth
+    correlation = _correlation(said, true)
+    turned = correlation <= -_FOLLOWS and _off_scale(said, -true, -correlation) <= 1
+    far = abs(float(true.mean() - said.mean())) > _LEVEL * float(true.std())
+    if correlation < _AGAINST or (turned and far):
         sentence = (
-            f"the champion's answers run against the target (correlation {correlation:.2f}): was its sign turned?"
+            f"the champion's answers run against the target (correlation {correlation:.2f}): was its sign turned? "
+            "If it did change so, say it (validation.leaks.allow)"
         )
         return GuardResult("leak", _NAME, "failed", sentence, correlation, _AGAINST)
     return GuardResult("leak", _NAME, "passed", f"champion and target run along (correlation {correlation:.2f})")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from mlcore.training.splits import split_holdout
 from mlcore.usecase import UseCase, parse_usecase
 from mlcore.validation import evaluate
 from mlcore.validation.copies import copied_rows
+from mlcore.validation.labels import labels_turned
 from mlcore.validation.nearest import fisher_g, nearness
 from mlcore.validation.telling import columns_that_know
 
@@ -241,3 +244,33 @@ def test_a_target_with_errors_among_noise_and_an_empty_column_is_asked_about():
         copy = ((frame["y"] == "yes") ^ (rng.random(500) < 0.03)).astype(float)
         missed += judged(columns_that_know, frame.assign(copy=copy)).outcome == "passed"
     assert missed <= 2
+
+
+def test_another_unit_is_found_on_few_rows():
+    """Seventy rows tell a slope to a sixth: a sound champion's is further from 1 now and then, and still no ten."""
+    rng = np.random.default_rng(11)
+    found = {1.0: 0, 3.0: 0, 10.0: 0}
+    for _ in range(20):
+        said = rng.normal(50, 7, 70)
+        frame = pd.DataFrame({"said": said, "y": said + rng.normal(0, 7, 70)})
+        for factor in found:
+            subject = SimpleNamespace(
+                usecase=case(frame), frame=frame, truth=factor * frame["y"].to_numpy(), opponent=Output(said)
+            )
+            found[factor] += labels_turned(subject).outcome == "failed"
+    assert found == {1.0: 0, 3.0: 0, 10.0: 20}
+
+
+@pytest.mark.parametrize(("mean", "noise", "found"), [(50, 7, True), (50, 14, True), (0, 7, True), (0, 14, False)])
+def test_a_sign_that_was_turned_is_found_by_a_weak_champion(mean, noise, found):
+    """One that tells a fifth of what varies knows a price's sign; of what is about 0 it must know more."""
+    rng = np.random.default_rng(12)
+    said = rng.normal(mean, 7, 300)
+    frame = pd.DataFrame({"said": said, "y": said + rng.normal(0, noise, 300)})
+    outcomes = []
+    for sign in (1, -1):
+        subject = SimpleNamespace(
+            usecase=case(frame), frame=frame, truth=sign * frame["y"].to_numpy(), opponent=Output(said)
+        )
+        outcomes.append(labels_turned(subject).outcome)
+    assert outcomes == ["passed", "failed" if found else "passed"]
