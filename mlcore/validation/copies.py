@@ -206,11 +206,20 @@ def _agree(targets: Array, agreeing: Array, matches: Array) -> bool:
 
 
 def _half_repeat(seen: _Rows, held: _Rows, once: Array, matches: Array) -> bool:
-    """Whether half of the columns, those that tell rows apart best, are equal much more often than all of them."""
+    """Whether half of the columns, those that tell rows apart best, are equal much more often than all of them.
+
+    A column that tells nothing apart which another does not, its logarithm or its square, does not count.
+    """
     some = seen.each[:: max(1, len(seen.each) // _MOST_ROWS)]
     distinct = np.array([len(np.unique(column)) for column in some.T])
-    half = np.argsort(distinct)[::-1][: min(_MOST_COLUMNS, int((distinct > 1).sum()) // 2)]
-    if not len(half):
+    told: list[int] = []
+    for number in np.argsort(distinct)[::-1]:
+        if distinct[number] < 2 or len(told) == 2 * _MOST_COLUMNS:
+            break
+        if not any(len(np.unique(_mixed(some[:, [other, number]]))) == distinct[other] for other in told):
+            told.append(int(number))
+    half = told[: min(_MOST_COLUMNS, len(told) // 2)]
+    if not half:
         return int(distinct.max()) <= len(some) / 2
     parts = [_mixed(rows.each[:, half]) for rows in (seen, held)]
     return float(_count(parts[0], parts[1][once]).mean()) >= _BY_THEMSELVES * float(matches.mean())

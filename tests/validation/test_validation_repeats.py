@@ -61,6 +61,16 @@ def test_few_copies_are_asked_about():
     assert "maximum_copies_fraction" in sentence
 
 
+def test_a_code_beside_its_name_is_no_further_column():
+    """Two of eight columns, each there three times over, repeat often, and all eight hardly ever."""
+    rng = np.random.default_rng(6)
+    frame = pd.DataFrame(rng.integers(1, [26, 26, *[20] * 6], size=(300, 8))).astype(str).add_prefix("x")
+    for name in ("x0", "x1"):
+        frame = frame.assign(**{f"{name}_{form}": form + frame[name] for form in ("code", "short")})
+    frame["y"] = rng.normal(size=300)
+    assert [judged(frame, share).outcome for share in (0.0, 0.05, 0.2)] == ["passed", "not_judged", "failed"]
+
+
 def test_a_sound_split_is_rare_as_seldom_as_it_says():
     """Patterns of any frequency: at most one in a hundred splits at random is as rare as one in a hundred."""
     rng = np.random.default_rng(1)
