@@ -81,7 +81,7 @@ class LeakPolicy(Frozen):
         ge=0,
         le=1,
         description="Share of the held-out rows that may be equal to training rows. Where more are and repeat by "
-        "themselves, a promotion must hold on the rows with new features, too.",
+        "themselves, a challenger must not be worse on those with new features, beyond the margin.",
     )
 
 

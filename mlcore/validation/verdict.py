@@ -74,9 +74,9 @@ def on_new_rows(
 ) -> Iterator[GuardResult]:
     """Ask whether a promotion holds on the held-out rows that have no like among the training rows.
 
-    Where it does, it does not matter whether the others repeat by themselves or were copied. It takes there what it
-    takes on all rows: less would promote, for what copies gave it, a challenger that is no better. Where hardly any row
-    is new the rows are of a stock of patterns, and so are those that a service is asked about.
+    Where it is surely not worse on these, beyond the margin, nobody is harmed by it, whether the others repeat by
+    themselves or were copied. Where hardly any row is new the rows are of a stock of patterns, and so are those that a
+    service is asked about.
 
     Parameters
     ----------
@@ -101,11 +101,12 @@ def on_new_rows(
         return
     result = subject.compare(subject.metric, new, seed_noise)
     told = f"{told}; on these {_told(result, subject)}"
-    if _gained(subject, result):
-        yield GuardResult("leak", "rows never seen", "passed", told)
+    allowed = margin(subject.usecase.validation.margin_fraction, result.opponent.value)
+    if result.difference.upper <= allowed:
+        yield GuardResult("leak", "rows never seen", "passed", told, result.difference.upper, allowed)
         return
     sentence = (
-        f"{told}: surely better only where rows repeat; are these copies? If so, drop duplicates "
-        f"(cleaning.exact_duplicates) and train again; if rows repeat by themselves, {WAY_OUT}"
+        f"{told}, where {allowed:.4g} is allowed: better only where rows repeat; are these copies? If so, drop "
+        f"duplicates (cleaning.exact_duplicates) and train again; if rows repeat by themselves, {WAY_OUT}"
     )
-    yield GuardResult("leak", "rows never seen", "not_judged", sentence)
+    yield GuardResult("leak", "rows never seen", "not_judged", sentence, result.difference.upper, allowed)

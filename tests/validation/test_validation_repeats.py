@@ -163,22 +163,23 @@ def compared(frame: pd.DataFrame, share: float, known: float, new: float, **leak
     )
 
 
-@pytest.mark.parametrize("new", [0.7, 0.69])
-def test_who_is_better_on_repeats_alone_is_held(new):
-    """The challenger has its rows by heart, and of others knows no more than the champion, or less."""
+def test_who_is_better_on_repeats_alone_is_held():
+    """The challenger has its rows by heart, and knows less of others than the champion: better on all, worse on new."""
+    new = 0.68
     report = compared(answers(), 0.02, 0.9, new)
     assert report.difference.upper < 0
     assert report.verdict == "hold"
-    assert "only where rows repeat" in report.sentence
+    assert "better only where rows repeat" in report.sentence
     assert "maximum_copies_fraction" in report.sentence
     assert compared(answers(), 0.02, 0.9, new, maximum_copies_fraction=0.5).verdict == "promote"
 
 
-def test_who_is_better_on_new_rows_too_is_promoted():
-    """Then it does not matter what the others are; and a verdict that is none is not asked about."""
-    report = compared(answers(), 0.02, 0.9, 0.8)
-    assert report.verdict == "promote"
-    assert [guard.outcome for guard in report.guards if guard.name == "rows never seen"] == ["passed"]
+def test_who_is_not_worse_on_new_rows_is_promoted():
+    """Or not worse: then nobody is harmed, whatever the others are; and a verdict that is none is not asked about."""
+    for new in (0.7, 0.8):
+        report = compared(answers(), 0.02, 0.9, new)
+        assert report.verdict == "promote"
+        assert [guard.outcome for guard in report.guards if guard.name == "rows never seen"] == ["passed"]
     assert not [guard for guard in compared(answers(), 0.02, 0.7, 0.7).guards if guard.name == "rows never seen"]
 
 
