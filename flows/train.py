@@ -167,7 +167,7 @@ def _train(
     watched: dict[str, bytes] = {}
 
     def watch(train: pd.DataFrame, holdout: pd.DataFrame, output: Output) -> None:
-        watched.update(_for_monitoring(context.usecase, train, holdout, output))
+        watched.update(_for_monitoring(context.usecase, frame, train, holdout, output))
 
     journal = _journal(context, dataset, seed, code)
     place = _dask.cluster_runner(context, dataset, seed) if context.settings.dask else nullcontext(in_threads)
@@ -234,7 +234,9 @@ def _read(context: Context, dataset: DatasetVersion) -> tuple[pd.DataFrame, Prov
         return rows.result(), code.result()
 
 
-def _for_monitoring(usecase: UseCase, train: pd.DataFrame, holdout: pd.DataFrame, output: Output) -> dict[str, bytes]:
+def _for_monitoring(
+    usecase: UseCase, frame: pd.DataFrame, train: pd.DataFrame, holdout: pd.DataFrame, output: Output
+) -> dict[str, bytes]:
     """Return what live rows are compared with, and what estimates their error without labels, for `save_model`."""
     from mlcore.drift import model_baseline
     from mlcore.metrics import metric_named
@@ -242,7 +244,7 @@ def _for_monitoring(usecase: UseCase, train: pd.DataFrame, holdout: pd.DataFrame
     from mlcore.training.splits import target_values
 
     truth, metric = target_values(holdout, usecase.contract), metric_named(usecase.window_metric, usecase.contract.task)
-    baseline = model_baseline(train, holdout, output, usecase)
+    baseline = model_baseline(train, holdout, output, usecase, frame)
     performance = fit_performance_model(holdout, truth, output, metric, usecase)
     return {
         "baseline": baseline.to_bytes(),

@@ -248,7 +248,7 @@ def learn(past: pd.DataFrame, usecase: UseCase, seed: int) -> tuple[TrainedModel
     from mlcore.training.run import train_model
 
     trained = train_model(past, usecase, seed=seed, evidence=False)
-    return trained, model_baseline(trained.train, trained.holdout, trained.output, usecase)
+    return trained, model_baseline(trained.train, trained.holdout, trained.output, usecase, past)
 
 
 def recent(past: pd.DataFrame, usecase: UseCase, moment: datetime) -> pd.DataFrame:

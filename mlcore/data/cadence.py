@@ -22,9 +22,10 @@ _POOR_ROWS: Final = 20
 #: Half of the usual rows can be judged, and so many can wherever they are a smaller share.
 _MOST_MINIMUM: Final = 200
 _LEAST_MINIMUM: Final = 12
-#: Of so many windows at most so many lead to a retraining, and never two in a row.
-_BUDGET: Final = 4
-_BUDGET_WINDOWS: Final = 10
+#: Of so many windows at most so many lead to a retraining, and never two in a row. Were it four of ten, harm that lasts
+#: would have spent them by the seventh, and nothing would be tried until the eleventh, whatever became possible.
+_BUDGET: Final = 2
+_BUDGET_WINDOWS: Final = 5
 _COOLDOWN_WINDOWS: Final = 1.5
 #: Held out are the newest windows, and days enough for the gate's blocks of a day.
 _HOLDOUT_WINDOWS: Final = 4

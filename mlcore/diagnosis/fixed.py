@@ -51,7 +51,9 @@ def never_so_still(values: Numbers, sample: Numbers, times: Times, recent: Numbe
 def flickers(values: Numbers, stamps: Numbers, sample: Numbers) -> bool:
     """Whether a column changes far more often from moment to moment than in training.
 
-    Of several rows of one moment, as of customers, nothing is said: they may come in another order.
+    Of several rows of one moment, as of customers, nothing is said: they may come in another order. Nor of a column
+    that had one value in training, as of a feed that had not begun: how it moves is not known, and no answer depends
+    on it.
 
     Training's sampled rows lie at least as far apart as the window's, and differ at least as often: with their share so
     many changes have the probability of the binomial tail, which is believed below one in a million.
@@ -66,7 +68,7 @@ def flickers(values: Numbers, stamps: Numbers, sample: Numbers) -> bool:
     from scipy.special import bdtrc
 
     changes, known = (np.diff(rows[np.isfinite(rows)]) != 0 for rows in (values, sample))
-    if not changes.any() or (np.diff(stamps) <= 0).any():
+    if not changes.any() or not known.any() or (np.diff(stamps) <= 0).any():
         return False
     usual = (known.sum() + 1) / (len(known) + 2)
     return bool(bdtrc(changes.sum() - 1, len(changes), usual) <= _LEAST_CHANCE)

@@ -11,11 +11,14 @@ from mlcore.drift.whole import row_blocks
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mlcore.contract import DataContract
     from mlcore.metrics import Output
     from mlcore.usecase import UseCase
 
 
-def model_baseline(train: pd.DataFrame, holdout: pd.DataFrame, output: Output, usecase: UseCase) -> Baseline:
+def model_baseline(
+    train: pd.DataFrame, holdout: pd.DataFrame, output: Output, usecase: UseCase, past: pd.DataFrame | None = None
+) -> Baseline:
     """Summarise the rows of a training.
 
     Parameters
@@ -27,8 +30,13 @@ def model_baseline(train: pd.DataFrame, holdout: pd.DataFrame, output: Output, u
     output : Output
         What the model answers for `holdout`.
     usecase : UseCase
+    past : DataFrame, optional
+        All rows that there were. Those without a label, which nothing is fitted on, come live, too: where they lack
+        features as well, more was missing than the rows fitted on show.
     """
     contract, policy = usecase.contract, usecase.monitoring.drift
+    if past is not None:
+        train = _arrived(past, train, holdout, contract)
     block_of_row = row_blocks(train, contract, policy)
     return build_baseline(
         train,
@@ -39,6 +47,19 @@ def model_baseline(train: pd.DataFrame, holdout: pd.DataFrame, output: Output, u
         answer_blocks=independent_blocks(holdout, contract, policy),
         block_of_row=block_of_row,
     )
+
+
+def _arrived(past: pd.DataFrame, train: pd.DataFrame, holdout: pd.DataFrame, contract: DataContract) -> pd.DataFrame:
+    """Return the rows fitted on and those without a label that came before the ones held out, in the order of time."""
+    import pandas as pd
+
+    others, time = past[past[contract.target.name].isna()], contract.time
+    if time is not None and len(holdout):
+        others = others[others[time.name] < holdout[time.name].min()]
+    if others.empty:
+        return train
+    rows = pd.concat([train, others[train.columns]], ignore_index=True)
+    return rows if time is None else rows.sort_values(time.name, kind="stable", ignore_index=True)
 
 
 def model_drift(

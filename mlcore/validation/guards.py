@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from mlcore.errors import OwnCodeError
-from mlcore.metrics import Output, metric_named
+from mlcore.metrics import metric_named
 from mlcore.policy.validation import SliceRule
 from mlcore.slices import cut_slices, members
+from mlcore.validation.baseline import beside_the_constant
 from mlcore.validation.evidence import calibration_error
 from mlcore.validation.report import GuardResult, Outcome, SliceResult
 from mlcore.validation.subject import Resampled, Subject, margin
@@ -31,7 +31,7 @@ def all_guards(subject: Subject, clock: Callable[[], float] = time.perf_counter)
     """Check every guard that the policy names, and the ones that always hold; slices are judged by `slices`."""
     return (
         *_limits(subject),
-        *_baseline(subject),
+        *beside_the_constant(subject),
         *_guard_metrics(subject),
         *_fairness(subject),
         *_invariances(subject),
@@ -106,23 +106,6 @@ def _limits(subject: Subject) -> Iterator[GuardResult]:
                 outcome: Outcome = "not_judged" if math.isnan(value) else "passed" if holds else "failed"
                 sentence = f"{metric.name} is {value:.4g}, {word} {bound:g} is asked for"
                 yield GuardResult("limit", metric.name, outcome, sentence, value, bound)
-
-
-def _baseline(subject: Subject) -> Iterator[GuardResult]:
-    """Compare the challenger with its own dummy: to beat a champion that has gone astray is not enough."""
-    dummy = subject.model.dummy
-    if dummy is None or subject.first:
-        return
-    result = replace(subject, opponent=Output.of(dummy, subject.frame)).compare(subject.metric)
-    undecided: Outcome = "failed" if result.difference.lower > 0 else "not_judged"
-    outcome: Outcome = "passed" if result.difference.upper < 0 else undecided
-    sentence = (
-        f"{result.name} {result.challenger.value:.4g} against {result.opponent.value:.4g} of always giving the same "
-        "answer"
-    )
-    if outcome != "passed":
-        sentence += ": do the features tell anything of the target, or is it mixed up?"
-    yield GuardResult("baseline", "dummy", outcome, sentence, result.challenger.value, result.opponent.value)
 
 
 def _guard_metrics(subject: Subject) -> Iterator[GuardResult]:

@@ -9,7 +9,7 @@ import pytest
 from mlcore.contract import Column, DataContract
 from mlcore.diagnosis.exchanged import swapped
 from mlcore.diagnosis.findings import Times
-from mlcore.diagnosis.fixed import contradicting, never_so_still
+from mlcore.diagnosis.fixed import contradicting, flickers, never_so_still
 from mlcore.diagnosis.relations import Relations, reconciled
 from mlcore.diagnosis.units import wrong_units
 from mlcore.drift import build_baseline
@@ -30,6 +30,13 @@ def test_a_week_of_the_usual_value_alone_is_stuck_where_no_week_ever_had_it():
     assert not never_so_still(none, dry, TIMES, before)
     heating = RNG.random(2000) * (RNG.random(2000) < 0.95)
     assert not never_so_still(none, heating, TIMES, RNG.random(168) * (RNG.random(168) < 0.4))
+
+
+def test_a_feed_that_begins_is_no_flicker():
+    """A column had one value until now, and moves from row to row for good: no model that knew it so is harmed."""
+    price, holidays = np.random.default_rng(1).random(168), np.repeat([0.0, 1.0, 0.0, 1.0], 500)
+    assert not flickers(price, WEEK, np.full(2000, 0.4))
+    assert flickers((price > 0.5).astype(float), WEEK, holidays)
 
 
 @pytest.mark.parametrize("share", [0.3, 1.0])

@@ -164,6 +164,19 @@ def test_answers_are_compared_with_those_for_held_out_rows(churn):
     assert kept.numeric["calls"].rows == 960
 
 
+def test_rows_that_never_get_a_label_come_live_as_well(churn):
+    """A shop that reports nothing has no label and no calls: it is no row to learn from, and no burst a week later."""
+    past = churn_rows(1200).astype({"calls": float, "left": object})
+    past.loc[past.index % 4 == 0, ["calls", "left"]] = None
+    labelled = past[past["left"].notna()].reset_index(drop=True)
+    train, holdout = labelled[:700], labelled[700:]
+    output = Output(np.ones(200, dtype=bool))
+    before = int((past["seen_at"] < holdout["seen_at"].min()).sum())
+    kept = model_baseline(train, holdout, output, churn, past)
+    assert (kept.rows, kept.numeric["calls"].missing_fraction) == (before, pytest.approx(0.25, abs=0.01))
+    assert model_baseline(train, holdout, output, churn).numeric["calls"].missing_fraction == 0
+
+
 def test_without_alibi_detect_its_detectors_say_so_and_ours_works(monkeypatch):
     """An error with the remedy; the default asks for nothing."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)

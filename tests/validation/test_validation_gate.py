@@ -96,6 +96,22 @@ def test_how_much_the_champions_answers_change_is_measured(churn):
     assert constant.to_json()["change_fraction"] is None
 
 
+@pytest.mark.parametrize(
+    ("slope", "noise", "seed", "verdict"),
+    [(1.0, 3.0, 1, "promote"), (0.5, 15.0, 2, "reject"), (0.0, 0.0, 1, "reject")],
+    ids=["knows more", "says less", "says nothing"],
+)
+def test_a_challenger_that_knows_more_may_lose_to_a_constant(churn, slope, noise, seed, verdict):
+    """Half of the champion's answer is nearer to any target, mixed-up ones, too, and tells nothing more of it."""
+    dummy, champion = Fee(lambda _: 50.0, slope=0.0), Fee(lambda frame: 100 + _noise(30.0, 2)(frame))
+    challenger = Fee(lambda frame: 60 + _noise(noise, seed)(frame), slope=slope)
+    report = _judge(_regression(churn), challenger, champion, dummy=dummy)
+    guard = next(guard for guard in report.guards if guard.kind == "baseline")
+    assert report.difference.upper < 0 < guard.value - guard.limit
+    assert (report.verdict, guard.outcome) == (verdict, "passed" if verdict == "promote" else "failed")
+    assert ("better than the champion's" in guard.sentence) == (verdict == "promote")
+
+
 def test_the_first_model_is_judged_against_the_dummy(churn):
     """Without a champion a model must beat always giving the same answer."""
     usecase, dummy = _regression(churn), Fee(lambda frame: np.full(len(frame), 50.0), slope=0.0)
