@@ -190,6 +190,9 @@ def test_windows_of_a_draft_fit_the_rows(every, rows, period, tmp_path):
     assert held_out.days == {"hour": 14, "day": 14, "week": 28, "month": 120}[period]
     hours = usecase.retraining.cooldown.total_seconds() / 3600
     assert hours == {"hour": 1.5, "day": 36, "week": 252, "month": 1080}[period]
+    # two retrainings in five windows
+    assert usecase.retraining.budget == 2
+    assert usecase.retraining.budget_period.total_seconds() / 3600 == pytest.approx(hours / 1.5 * 5)
 
 
 def test_rows_of_several_shops_a_day_are_all_kept(tmp_path):
