@@ -74,9 +74,9 @@ def on_new_rows(
 ) -> Iterator[GuardResult]:
     """Ask whether a promotion holds on the held-out rows that have no like among the training rows.
 
-    Where it is surely not worse on these, beyond the margin, nobody is harmed by it, whether the others repeat by
-    themselves or were copied. Where hardly any row is new the rows are of a stock of patterns, and so are those that a
-    service is asked about.
+    Where it is surely not worse on these than the champion, beyond the margin, or surely better than the constant
+    answer where it is the first, nobody is harmed by it, whether the others repeat by themselves or were copied. Where
+    hardly any row is new the rows are of a stock of patterns, and so are those that a service is asked about.
 
     Parameters
     ----------
@@ -101,7 +101,8 @@ def on_new_rows(
         return
     result = subject.compare(subject.metric, new, seed_noise)
     told = f"{told}; on these {_told(result, subject)}"
-    allowed = margin(subject.usecase.validation.margin_fraction, result.opponent.value)
+    # an equal of the champion harms nobody; a first model that is no better than the constant answer is worth nothing
+    allowed = 0.0 if subject.first else margin(subject.usecase.validation.margin_fraction, result.opponent.value)
     if result.difference.upper <= allowed:
         yield GuardResult("leak", "rows never seen", "passed", told, result.difference.upper, allowed)
         return

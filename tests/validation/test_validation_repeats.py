@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.signal import lfilter
+from sklearn.dummy import DummyClassifier
 
 from mlcore.metrics import Output
 from mlcore.training.splits import split_holdout
@@ -149,13 +150,18 @@ class Told:
         return Output(classes[(yes > 0.5).astype(int)], np.column_stack([1 - yes, yes]), classes)
 
 
-def compared(frame: pd.DataFrame, share: float, known: float, new: float, **leaks: object) -> EvaluationReport:
+def compared(
+    frame: pd.DataFrame, share: float, known: float, new: float, *, first: bool = False, **leaks: object
+) -> EvaluationReport:
     """Return how a challenger, so sure of known rows and of new ones, is judged against a champion that is 0.7 sure."""
     usecase = case(frame, leaks=leaks)
     train, holdout = split_holdout(frame, usecase)
+    challenger = Told(train, known, new)
+    if first:
+        challenger.dummy = DummyClassifier(strategy="prior").fit(train, train["y"])
     return evaluate(
-        Told(train, known, new),
-        Told(train, 0.7, 0.7),
+        challenger,
+        None if first else Told(train, 0.7, 0.7),
         with_copies(train, holdout, share),
         usecase,
         rng=np.random.default_rng(0),
@@ -181,6 +187,11 @@ def test_who_is_not_worse_on_new_rows_is_promoted():
         assert report.verdict == "promote"
         assert [guard.outcome for guard in report.guards if guard.name == "rows never seen"] == ["passed"]
     assert not [guard for guard in compared(answers(), 0.02, 0.7, 0.7).guards if guard.name == "rows never seen"]
+
+
+def test_a_first_model_must_be_better_than_a_constant_on_new_rows():
+    """To be no worse than what says nothing would be worth nothing."""
+    assert [compared(answers(), 0.02, 0.9, new, first=True).verdict for new in (0.5, 0.7)] == ["hold", "promote"]
 
 
 def test_a_stock_of_patterns_is_judged_by_itself():
