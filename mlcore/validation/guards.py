@@ -13,7 +13,7 @@ from mlcore.errors import OwnCodeError
 from mlcore.metrics import metric_named
 from mlcore.policy.validation import SliceRule
 from mlcore.slices import cut_slices, members
-from mlcore.validation.baseline import beside_the_constant
+from mlcore.validation.constant import beside_the_constant
 from mlcore.validation.evidence import calibration_error
 from mlcore.validation.report import GuardResult, Outcome, SliceResult
 from mlcore.validation.subject import Resampled, Subject, margin
