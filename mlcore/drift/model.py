@@ -50,12 +50,12 @@ def model_baseline(
 
 
 def _arrived(past: pd.DataFrame, train: pd.DataFrame, holdout: pd.DataFrame, contract: DataContract) -> pd.DataFrame:
-    """Return the rows fitted on and those without a label that came before the ones held out, in the order of time."""
+    """Return the rows fitted on and those without a label that came among them, before the ones held out, by time."""
     import pandas as pd
 
     others, time = past[past[contract.target.name].isna()], contract.time
     if time is not None and len(holdout):
-        others = others[others[time.name] < holdout[time.name].min()]
+        others = others[(others[time.name] >= train[time.name].min()) & (others[time.name] < holdout[time.name].min())]
     if others.empty:
         return train
     rows = pd.concat([train, others[train.columns]], ignore_index=True)
