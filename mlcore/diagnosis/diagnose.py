@@ -254,8 +254,8 @@ def _signatures(
         told, sample = None, baseline.sample.get(column.name)
         known = baseline.numeric.get(column.name) or baseline.categories.get(column.name)
         if known is not None:
-            missing = float(frame[column.name].isna().mean())
-            told = missing_burst(column, known, missing, harmed=harmed, sample=sample, times=times)
+            missing = int(frame[column.name].isna().sum())
+            told = missing_burst(column, known, missing, len(frame), harmed=harmed, sample=sample, times=times)
         if told is None and isinstance(known, NumericBaseline):
             expected = relations.expected(column.name, rows)
             told = stuck(column, known, rows[column.name], expected, sample, times)

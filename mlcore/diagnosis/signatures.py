@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 LEAST_ROWS: Final = 12
 #: Share of missing values beyond the baseline's that is a burst.
 _MISSING_BURST: Final = 0.10
+#: So improbable must so many missing values be of few rows, were each missing as often as in training.
+_LEAST_CHANCE: Final = 1e-3
 #: A stretch of training tells how much was missing from so many sampled rows on.
 _LEAST_FOR_MISSING: Final = 20
 #: A column that is missing more often than not is there now and then, and says nothing when it is not.
@@ -58,7 +60,8 @@ _GARBAGE: Final = ("\ufffd", "\ufeff", "ï»¿", "Ã", "Â", "â€", "ÿþ", "�
 def missing_burst(
     column: Column,
     before: NumericBaseline | CategoryBaseline,
-    missing: float,
+    missing: int,
+    rows: int,
     *,
     harmed: bool = True,
     sample: Numbers | None = None,
@@ -66,28 +69,32 @@ def missing_burst(
 ) -> str | None:
     """Return what is said of more missing values than there ever were.
 
-    As many as the contract allows are a fault only where the model is harmed besides.
+    As many as the contract allows are a fault only where the model is harmed besides, and of few rows only what is in
+    one window of a thousand at most, were each row missing as often as in training (binomial tail).
 
     Parameters
     ----------
-    missing : float in [0, 1]
-        Share of the window's rows.
+    missing, rows : int
+        Of the window.
     harmed : bool, default=True
     sample : ndarray, optional
         The column in training: with `times` not many more than in the worst stretch as long as the window are usual.
     times : Times, optional
     """
-    allowed = before.missing_fraction + _MISSING_BURST
+    from scipy.special import bdtrc
+
+    share, usual = missing / rows, before.missing_fraction
+    allowed = usual + _MISSING_BURST
     if not harmed:
         allowed = max(allowed, column.maximum_missing_fraction)
-    if missing <= allowed or before.missing_fraction >= _SELDOM_THERE:
+    if share <= allowed or usual >= _SELDOM_THERE or bdtrc(missing - 1, rows, usual) > _LEAST_CHANCE:
         return None
-    if times is not None and sample is not None and before.missing_fraction > 0:
+    if times is not None and sample is not None and usual > 0:
         gone = np.isnan(sample) if sample.dtype.kind == "f" else sample == ""
         shares = of_stretches(gone, np.ones(len(gone), bool), times, _LEAST_FOR_MISSING)
-        if missing <= shares.max(initial=0.0) + _MISSING_BURST:
+        if share <= shares.max(initial=0.0) + _MISSING_BURST:
             return None
-    return f"{missing:.0%} of {column.name} are missing, {before.missing_fraction:.0%} were in training"
+    return f"{share:.0%} of {column.name} are missing, {usual:.0%} were in training"
 
 
 def stuck(

@@ -67,13 +67,21 @@ def test_what_was_beyond_an_edge_and_is_now_on_it_was_cut_off():
 def test_a_column_that_is_hardly_there_may_be_missing():
     """Gusts are measured now and then; a sensor that always was there is missed."""
     gusts = numeric_baseline(pd.Series(np.where(RNG.random(500) < 0.7, np.nan, 1.0) * RNG.random(500)))
-    assert missing_burst(X, gusts, 0.92) is None
+    assert missing_burst(X, gusts, 92, 100) is None
     always = numeric_baseline(pd.Series(RNG.random(500)))
-    assert missing_burst(X, always, 0.2) is not None
+    assert missing_burst(X, always, 20, 100) is not None
     # what the contract allows is looked into where the model is harmed besides
     allowed = Column(name="x", type="number", maximum_missing_fraction=0.3)
-    assert missing_burst(allowed, always, 0.2, harmed=False) is None
-    assert missing_burst(allowed, always, 0.2, harmed=True) is not None
+    assert missing_burst(allowed, always, 20, 100, harmed=False) is None
+    assert missing_burst(allowed, always, 20, 100, harmed=True) is not None
+
+
+def test_few_rows_lack_more_by_chance():
+    """One shop in five reports nothing: of 46 shops a third may, of 460 that is a burst."""
+    report = numeric_baseline(pd.Series(np.where(np.arange(500) % 5 == 0, np.nan, RNG.random(500))))
+    assert missing_burst(X, report, 15, 46) is None
+    assert missing_burst(X, report, 150, 460) is not None
+    assert missing_burst(X, report, 23, 46) is not None
 
 
 def test_outages_that_training_had_are_usual():
@@ -83,11 +91,11 @@ def test_outages_that_training_had_are_usual():
     sample = np.where(silent, np.nan, rng.random(720))
     before, month = numeric_baseline(pd.Series(sample)), 720 + np.arange(30)
     usual = {"sample": sample, "times": Times(month, days)}
-    assert missing_burst(X, before, 0.4) is not None
-    assert missing_burst(X, before, 0.4, **usual) is None
-    assert missing_burst(X, before, 0.8, **usual) is not None
+    assert missing_burst(X, before, 12, 30) is not None
+    assert missing_burst(X, before, 12, 30, **usual) is None
+    assert missing_burst(X, before, 24, 30, **usual) is not None
     always = numeric_baseline(pd.Series(rng.random(720)))
-    assert missing_burst(X, always, 0.2, **{**usual, "sample": rng.random(720)}) is not None
+    assert missing_burst(X, always, 6, 30, **{**usual, "sample": rng.random(720)}) is not None
 
 
 def test_growth_over_years_is_no_other_unit():
