@@ -33,7 +33,7 @@ def _served(churn, root, ledger=None):
     context = Context(Settings(home=root), churn, ledger, Server("http://127.0.0.1:9/api", attempts=1), "run")
     frame = churn_rows(2_000)
     trained = train_model(frame, churn, seed=1)
-    kept = _for_monitoring(churn, trained.train, trained.holdout, trained.output)
+    kept = _for_monitoring(churn, frame, trained.train, trained.holdout, trained.output)
     assert kept["performance"]
     assert Baseline.from_bytes(kept["baseline"]).numeric["score"].rows == trained.holdout_rows
     bundle = save_model(
