@@ -57,10 +57,12 @@ def parse(values: pd.Series, written: str) -> pd.Series:
     try:
         return pd.to_datetime(text, utc=True, format=way)
     except ValueError:
+        if "%H" not in written:
+            raise
         smaller = written.partition("%H")[2].count("%")  # minutes and seconds, zero then
         begun = text.str.replace(rf"(?<!\d)24((?:\D0?0){{{smaller}}})$", r"0\1", regex=True)
         ends = text.notna() & (begun != text)
-        if "%H" not in written or not ends.any():
+        if not ends.any():
             raise
         return pd.to_datetime(begun, utc=True, format=way) + pd.to_timedelta(ends.astype("int64"), unit="D")
 

@@ -82,7 +82,7 @@ def evaluate(
         why_not = f"The champion cannot be compared: {why_not}."
         if policy.when_not_comparable == "hold":
             return undecided(f"{why_not} Train under its contract, or let validation.when_not_comparable be as_first.")
-        champion, opponent = None, "dummy"
+        champion = None
     if answers is None:
         answers = Output.of(challenger.dummy, rows)
     subject = Subject(
@@ -104,12 +104,12 @@ def evaluate(
         slice_guards = []  # told, for the card, and not judged: of a constant answer a slice may well be no worse
     leaks = () if train is None else tuple(_leaks(subject, usable(train, contract), primary, seed_noise, known_leaks))
     guards = (*leaks, *all_guards(subject), *slice_guards)
-    verdict, sentence, reasons = decide(subject, primary, guards, opponent)
+    verdict, sentence, reasons = decide(subject, primary, guards)
     return EvaluationReport(
         verdict=verdict,
         sentence=f"{sentence} {why_not}".rstrip(),
         reasons=(*reasons, why_not) if why_not else reasons,
-        opponent=opponent,
+        opponent=subject.opponent_name,
         metric=metric.name,
         confidence=policy.confidence,
         rows=len(rows),

@@ -59,6 +59,10 @@ class _Rows:
     target: Array
     keys: Array
 
+    def take(self, rows: Array) -> _Rows:
+        keys = self.keys[rows] if len(self.keys) else self.keys
+        return _Rows(self.each[rows], self.features[rows], self.whole[rows], self.target[rows], keys)
+
 
 def copied_rows(usecase: UseCase, train: pd.DataFrame, holdout: pd.DataFrame) -> GuardResult:
     """Count held-out rows that the challenger was fitted on: equal, or nearly, in every feature and in the target.
@@ -133,7 +137,9 @@ def _copies(
     if contract.time is not None and rarity < _QUESTION:
         rarity = max(rarity, rarity_of_stretch(seen.whole, others, rows))
     rarity = min(rarity, rarity_of_counts(_of_each_key(seen, held)))
-    doubled = _doubled(contract, train, frame.iloc[once], seen, held, agreeing[once], once)
+    doubled = not _patterns(seen.features, held.features) and _doubled(
+        contract, (train, frame.iloc[once]), (seen, held.take(once)), agreeing[once]
+    )
     if rarity < _RARE_TABLES or (doubled and count >= _FEWEST):
         return share, count, "failed"
     return share, count, "not_judged" if rarity < _QUESTION or doubled else "passed"
@@ -149,21 +155,20 @@ def _of_each_key(seen: _Rows, held: _Rows) -> Array:
 
 
 def _doubled(
-    contract: DataContract,
-    train: pd.DataFrame,
-    different: pd.DataFrame,
-    seen: _Rows,
-    held: _Rows,
-    agreeing: Array,
-    once: Array,
+    contract: DataContract, frames: tuple[pd.DataFrame, pd.DataFrame], sides: tuple[_Rows, _Rows], agreeing: Array
 ) -> bool:
-    """Whether rows come again that do not repeat by themselves, wherever the split has put them."""
-    if (agreeing > 0).sum() < 2 or _patterns(seen.features, held.features):
+    """Whether rows come again that do not repeat by themselves, wherever the split has put them.
+
+    `frames` and `sides` are the training rows and the different held-out ones, of which `agreeing` training rows each
+    are equal, target and all.
+    """
+    if (agreeing > 0).sum() < 2:
         return False
-    matches = _count(seen.features, held.features[once])
+    seen, held = sides
+    matches = _count(seen.features, held.features)
     if not _agree(seen.target, agreeing, matches):
         return False
-    return not _half_repeat(seen, held, once, matches) or _has_no_neighbours(contract, train, different, matches)
+    return not _half_repeat(seen, held, matches) or _has_no_neighbours(contract, *frames, matches)
 
 
 def _patterns(seen: Array, held: Array) -> bool:
@@ -205,7 +210,7 @@ def _agree(targets: Array, agreeing: Array, matches: Array) -> bool:
     return chance < 1 and (agreement - chance) / (1 - chance) >= _KAPPA
 
 
-def _half_repeat(seen: _Rows, held: _Rows, once: Array, matches: Array) -> bool:
+def _half_repeat(seen: _Rows, held: _Rows, matches: Array) -> bool:
     """Whether half of the columns, those that tell rows apart best, are equal much more often than all of them.
 
     A column that tells nothing apart which another does not, its logarithm or its square, does not count.
@@ -222,7 +227,7 @@ def _half_repeat(seen: _Rows, held: _Rows, once: Array, matches: Array) -> bool:
     if not half:
         return int(distinct.max()) <= len(some) / 2
     parts = [_mixed(rows.each[:, half]) for rows in (seen, held)]
-    return float(_count(parts[0], parts[1][once]).mean()) >= _BY_THEMSELVES * float(matches.mean())
+    return float(_count(*parts).mean()) >= _BY_THEMSELVES * float(matches.mean())
 
 
 def _hashed(

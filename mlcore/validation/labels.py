@@ -78,8 +78,11 @@ def _off_scale(said: Array, true: Array, correlation: float) -> float:
     deviations = float(said.std()), float(true.std())
     slope = correlation * deviations[1] / deviations[0]
     error = np.sqrt((1 - correlation**2) / len(true)) / correlation
-    level = abs(float(true.mean() - said.mean())) / deviations[1]
-    return max(abs(np.log(slope)) / (np.log(_SLOPE) + _SLOPE_ERRORS * error), level / _LEVEL)
+    return max(abs(np.log(slope)) / (np.log(_SLOPE) + _SLOPE_ERRORS * error), _off_level(said, true))
+
+
+def _off_level(said: Array, true: Array) -> float:
+    return abs(float(true.mean() - said.mean())) / float(true.std()) / _LEVEL
 
 
 def _sign_turned(subject: Subject) -> GuardResult:
@@ -90,8 +93,7 @@ def _sign_turned(subject: Subject) -> GuardResult:
     said, true = subject.opponent.values, subject.truth
     correlation = _correlation(said, true)
     turned = correlation <= -_FOLLOWS and _off_scale(said, -true, -correlation) <= 1
-    far = abs(float(true.mean() - said.mean())) > _LEVEL * float(true.std())
-    if correlation < _AGAINST or (turned and far):
+    if correlation < _AGAINST or (turned and _off_level(said, true) > 1):
         sentence = (
             f"the champion's answers run against the target (correlation {correlation:.2f}): was its sign turned? "
             "If it did change so, say it (validation.leaks.allow)"

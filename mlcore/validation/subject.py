@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -66,6 +66,11 @@ class Subject:
     resampler: Resampler
     first: bool = False
     _known: dict[str, tuple[Array, int]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def opponent_name(self) -> Literal["champion", "dummy"]:
+        """What it is compared with, in words."""
+        return "dummy" if self.first else "champion"
 
     def compare(self, metric: Metric, rows: Array | None = None, seed_noise: Array | float = 0.0) -> MetricResult:
         """Return `metric` of both models with intervals, on all rows or on the rows of a mask.

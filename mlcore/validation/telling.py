@@ -169,24 +169,30 @@ def _apart(train: pd.DataFrame, holdout: pd.DataFrame, contract: DataContract) -
 
 def _told_by(column: Column, before: Array, now: Array, table: _Table) -> Iterator[tuple[float, str]]:
     """Yield how much a column tells, of all rows and of parts of them, each with a sentence."""
-    placed = places(before, now)
-    skill = max(_skill(*placed, table), _on_a_line(before, now, table))
+    values, placed = (before, now), places(before, now)
+    skill = _alone(values, placed, table)
     yield skill, f"{column.name} alone explains {skill:.1%} of {table.name}"
     for where, known in (
-        ("where it is filled in", tuple(~np.isnan(values) for values in placed)),
+        ("where it is filled in", (~np.isnan(placed[0]), ~np.isnan(placed[1]))),
         ("where it is not its most frequent value", _unusual(*placed)),
     ):
         if known is None or known[0].all():
             continue
-        part = table.of(table.target[known[0]], table.truth[known[1]])
+        part = table.of(*_where(known, (table.target, table.truth)))
         if _can_tell(part):
-            skill = max(
-                _skill(placed[0][known[0]], placed[1][known[1]], part),
-                _on_a_line(before[known[0]], now[known[1]], part),
-            )
+            skill = _alone(_where(known, values), _where(known, placed), part)
             yield skill, f"{column.name} alone explains {skill:.1%} of {table.name} {where} ({known[0].mean():.0%})"
     if not table.regression and np.isnan(before).any():
         yield from _told_by_a_gap(column, np.isnan(before), np.isnan(now), table)
+
+
+def _where(known: tuple[Array, Array], sides: tuple[Array, Array]) -> tuple[Array, Array]:
+    return sides[0][known[0]], sides[1][known[1]]
+
+
+def _alone(values: tuple[Array, Array], placed: tuple[Array, Array], table: _Table) -> float:
+    """Return what a column tells by the places of its values, or by a line through them."""
+    return max(_skill(*placed, table), _on_a_line(*values, table))
 
 
 def _can_tell(part: _Table) -> bool:

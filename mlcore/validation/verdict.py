@@ -19,7 +19,7 @@ Array = np.ndarray[Any, Any]
 
 
 def decide(
-    subject: Subject, primary: MetricResult, guards: tuple[GuardResult, ...], opponent: str
+    subject: Subject, primary: MetricResult, guards: tuple[GuardResult, ...]
 ) -> tuple[Verdict, str, tuple[str, ...]]:
     """Return the verdict, what it rests on in a sentence, and every reason against a promotion."""
     policy, difference, told = subject.usecase.validation, primary.difference, _told(primary, subject)
@@ -27,7 +27,7 @@ def decide(
     if not math.isfinite(difference.value):
         return "hold", f"{primary.name} is not defined on these rows.", (told,)
     if difference.lower > 0:
-        failed.insert(0, f"it is worse than the {opponent}: {told}")
+        failed.insert(0, f"it is worse than the {subject.opponent_name}: {told}")
     if failed:
         return "reject", f"Not promoted: {_ended(failed[0])}", tuple(failed)
     open_guards = [
@@ -56,7 +56,7 @@ def _told(result: MetricResult, subject: Subject) -> str:
     difference, confidence = result.difference, subject.usecase.validation.confidence
     return (
         f"{result.name} {result.challenger.value:.4g} against {result.opponent.value:.4g} of the "
-        f"{'dummy' if subject.first else 'champion'} (difference {difference.value:+.4g}, {2 * confidence - 1:.0%} "
+        f"{subject.opponent_name} (difference {difference.value:+.4g}, {2 * confidence - 1:.0%} "
         f"interval {difference.lower:+.4g} to {difference.upper:+.4g})"
     )
 
