@@ -73,6 +73,9 @@ def copied_rows(usecase: UseCase, train: pd.DataFrame, holdout: pd.DataFrame) ->
     where the features tell the target, half of the columns alone are equal much more often than all of them, and rows
     that are nearly equal come, too. A row that comes more than once among the held-out ones counts once. Where a key
     comes back over time, what has it is measured again.
+
+    Where cleaning drops rows that repeat another in every column of the contract, there are none that repeat by
+    themselves: such rows came in some other way, and are asked about.
     """
     from mlcore.training.splits import evenly_spread
 
@@ -81,6 +84,13 @@ def copied_rows(usecase: UseCase, train: pd.DataFrame, holdout: pd.DataFrame) ->
     share, count, outcome = _copies(contract, train, held, limit, len(holdout))
     rows, how = len(held), "are also among the training rows"
     remedy = "drop duplicates (cleaning.exact_duplicates) or their source"
+    if outcome == "passed" and (unclean := _not_cleaned(usecase, train, held)) > limit * rows:
+        sentence = (
+            f"{unclean:,} of {rows:,} held-out rows ({unclean / rows:.1%}) {how}, in every column, though cleaning "
+            "drops rows that repeat another: are they copies? If so, look for where they were added, and train again; "
+            "if rows do repeat by themselves, let cleaning.exact_duplicates be keep"
+        )
+        return GuardResult("leak", REPEATED, "not_judged", sentence, unclean / rows, limit)
     if outcome != "failed":
         close = nearness(contract, train, held)
         if close.copied and close.share > limit:
@@ -143,6 +153,18 @@ def _copies(
     if rarity < _RARE_TABLES or (doubled and count >= _FEWEST):
         return share, count, "failed"
     return share, count, "not_judged" if rarity < _QUESTION or doubled else "passed"
+
+
+def _not_cleaned(usecase: UseCase, train: pd.DataFrame, held: pd.DataFrame) -> int:
+    """Return how many held-out rows are among the training rows that cleaning would have dropped.
+
+    Cells that a rule for outliers changes are changed after repeated rows were dropped: these may become equal.
+    """
+    if usecase.cleaning.exact_duplicates == "keep" or usecase.cleaning.outliers:
+        return 0
+    columns = [column.name for column in usecase.contract.columns]
+    seen, rows = (_mixed(np.column_stack([_bits(side[name]) for name in columns])) for side in (train, held))
+    return int((_count(seen, rows) > 0).sum())
 
 
 def _of_each_key(seen: _Rows, held: _Rows) -> Array:

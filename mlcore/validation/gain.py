@@ -42,7 +42,7 @@ class Gain:
         How rarely chance makes such a difference.
     shared : float or None
         How rarely chance lets the column's own errors fall on rows that the others tell wrong, too, as often as they
-        do. None for a column of more values than there are labels.
+        do, given the label: a rare label is easily told wrong. None for a column of more values than there are labels.
     """
 
     without: float
@@ -80,6 +80,7 @@ class OtherColumns:
     ----------
     Lei, J., G'Sell, M., Rinaldo, A., Tibshirani, R. & Wasserman, L. (2018). Distribution-free predictive inference for
     regression. JASA 113(523). (leave one covariate out)
+    Birch, M. W. (1964). The detection of partial association, I: the 2 x 2 case. JRSS B 26(2).
     """
 
     def __init__(self, usecase: UseCase, rows: pd.DataFrame, target: Array) -> None:
@@ -103,6 +104,7 @@ class OtherColumns:
         """Return what the column `name` adds, to every answer or to whether it is `label`."""
         from scipy import stats
 
+        classes = np.unique(self._target, return_inverse=True)[1]
         truth = self._target if label is None else self._target == label
         wrong = []
         for left_out in (name, None):
@@ -112,8 +114,7 @@ class OtherColumns:
         p = float(stats.binom.sf(better - 1, better + worse, 0.5)) if better else 1.0
         shared, errors = None, self._errors(name, truth)
         if errors is not None:
-            both = int((errors & wrong[0]).sum())
-            shared = float(stats.hypergeom.sf(both - 1, len(truth), int(errors.sum()), int(wrong[0].sum())))
+            shared = _rarely_both(errors, wrong[0], classes)
         return Gain(float(wrong[0].mean()), float(wrong[1].mean()), p, shared)
 
     def _errors(self, name: str, truth: Array) -> Array | None:
@@ -139,3 +140,15 @@ class OtherColumns:
                 answers[asked] = forest.fit(columns[~asked], self._target[~asked]).predict(columns[asked])
             self._answers[left_out] = answers
         return self._answers[left_out]
+
+
+def _rarely_both(first: Array, second: Array, strata: Array) -> float:
+    """Return how rarely chance lets so many rows be in both, the numbers in each stratum given (Birch, 1964)."""
+    from scipy import stats
+
+    likely = np.ones(1)
+    for stratum in np.unique(strata):
+        one, other = first[strata == stratum], second[strata == stratum]
+        most = int(min(one.sum(), other.sum()))
+        likely = np.convolve(likely, stats.hypergeom.pmf(np.arange(most + 1), len(one), one.sum(), other.sum()))
+    return float(min(likely[int((first & second).sum()) :].sum(), 1.0))

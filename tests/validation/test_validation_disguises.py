@@ -34,8 +34,11 @@ def table(name: str) -> pd.DataFrame:
     return frame if name == "diabetes" else frame.assign(y=frame["y"].map("label {}".format))
 
 
-def case(frame: pd.DataFrame, *, time: bool = False, **validation: object) -> UseCase:
-    """Return a use case of any table whose target is y; of others than numbers and times columns are categories."""
+def case(frame: pd.DataFrame, *, time: bool = False, duplicates: str = "keep", **validation: object) -> UseCase:
+    """Return a use case of any table whose target is y; of others than numbers and times columns are categories.
+
+    Rows of its table may repeat by themselves.
+    """
 
     def column(name: str) -> dict[str, object]:
         if time and name == "at":
@@ -55,6 +58,7 @@ def case(frame: pd.DataFrame, *, time: bool = False, **validation: object) -> Us
                 "task": "regression" if regression else "classification",
                 "columns": [column(name) for name in frame.columns],
             },
+            "cleaning": {"exact_duplicates": duplicates},
             "training": {"candidates": [{"name": "linear", "estimator": estimator}]},
             "validation": {"resamples": 200, **validation},
         },

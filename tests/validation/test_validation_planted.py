@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from sklearn.datasets import load_iris
 
+from mlcore.data.cleaning import clean
 from mlcore.errors import TrainingError
+from mlcore.policy.cleaning import CleaningPolicy
 from mlcore.training.run import train_model
 from mlcore.training.splits import split_holdout
 from mlcore.usecase import UseCase, parse_usecase
@@ -78,6 +81,11 @@ def usecase(task: str, **validation: object) -> UseCase:
         },
         source="planted",
     )
+
+
+def repeating(case: UseCase) -> UseCase:
+    """Return the use case of a table whose rows repeat by themselves."""
+    return case.model_copy(update={"cleaning": CleaningPolicy(exact_duplicates="keep")})
 
 
 def judge(case: UseCase, frame: pd.DataFrame, champion: FittedModel | None = None) -> EvaluationReport:
@@ -313,9 +321,8 @@ def test_coarse_numbers_that_repeat_by_themselves_are_no_copies(rows):
     for second in (age, pages * 5 + rng.integers(0, 3, rows)):
         frame = visits(rows=rows).assign(pages=pages, age=second.astype(float))
         frame["buys"] = np.where(frame["age"] + 3 * pages > 60, "yes", "no")
-        assert (
-            copied_rows(usecase("classification"), *split_holdout(frame, usecase("classification"))).outcome == "passed"
-        )
+        case = repeating(usecase("classification"))
+        assert copied_rows(case, *split_holdout(frame, case)).outcome == "passed"
 
 
 def test_rows_that_tell_the_class_and_repeat_by_themselves_are_no_copies():
@@ -370,8 +377,19 @@ def test_rows_on_both_sides_of_the_split_are_found(task, table):
 def test_rows_that_repeat_by_themselves_are_no_copies():
     """With few distinct rows equal ones are to be expected; their targets differ as chance has it."""
     frame = visits().assign(age=lambda f: f["age"].round(-1))
-    report = judge(usecase("classification"), frame)
+    report = judge(repeating(usecase("classification")), frame)
     assert (report.verdict, leaks(report)) == ("promote", [])
+
+
+def test_rows_that_cleaning_would_have_dropped_are_asked_about():
+    """The very same rows, where repeated rows are dropped: none can repeat by themselves, and they came otherwise."""
+    case, frame = usecase("classification"), visits().assign(age=lambda f: f["age"].round(-1))
+    report = judge(case, frame)
+    assert (report.verdict, leaks(report)) == ("hold", [])
+    assert "cleaning drops rows that repeat another" in report.sentence
+    assert "cleaning.exact_duplicates be keep" in report.sentence
+    cleaned = clean(pa.Table.from_pandas(frame), case.contract, case.cleaning).table.to_pandas()
+    assert copied_rows(case, *split_holdout(cleaned, case)).outcome == "passed"
 
 
 def test_labels_that_were_exchanged_are_not_learned():
