@@ -58,19 +58,31 @@ def labels_turned(subject: Subject) -> GuardResult:
 
 
 def _converted(subject: Subject) -> GuardResult | None:
-    """Return a failure where the champion's answers are of the scale that the target had before a conversion."""
+    """Return a failure where the champion's answers are of the scale that the target had before a conversion.
+
+    They are held against the target and against the challenger's answers: where few features tell the target, or both
+    models know their training rows too well, the two models are still nearer to each other than to it.
+    """
     said, true = subject.opponent.values, subject.truth
-    correlation, target = _correlation(said, true), subject.usecase.contract.target
-    if correlation < _FOLLOWS or _off_scale(said, true, correlation) <= 1:
+    if not _elsewhere(said, true):
         return None
+    target, found = subject.usecase.contract.target, subject.challenger.values
     for name, factor, offset in conversions(target.unit):
-        if factor > 0 and _off_scale(said, (true - offset) / factor, correlation) <= 1:
-            sentence = (
-                f"the champion's answers fit a target of another scale: is {target.name} {name}? "
-                "If it did change so, say it (validation.leaks.allow)"
-            )
-            return GuardResult("leak", _NAME, "failed", sentence, correlation, _FOLLOWS)
+        for of_today in (true, found) if factor > 0 else ():
+            correlation = _correlation(said, of_today)
+            if correlation >= _FOLLOWS and _off_scale(said, (of_today - offset) / factor, correlation) <= 1:
+                sentence = (
+                    f"the champion's answers fit a target of another scale: is {target.name} {name}? "
+                    "If it did change so, say it (validation.leaks.allow)"
+                )
+                return GuardResult("leak", _NAME, "failed", sentence, correlation, _FOLLOWS)
     return None
+
+
+def _elsewhere(said: Array, true: Array) -> bool:
+    """Whether answers are not where the target is, in level or, as far as they tell it, in scale."""
+    correlation = _correlation(said, true)
+    return _off_level(said, true) > 1 or (correlation >= _FOLLOWS and _off_scale(said, true, correlation) > 1)
 
 
 def _off_scale(said: Array, true: Array, correlation: float) -> float:
@@ -88,11 +100,13 @@ def _off_level(said: Array, true: Array) -> float:
 def _sign_turned(subject: Subject) -> GuardResult:
     """Return a failure where the champion's answers run against the target, or weakly so and are where it was before.
 
-    A target of one sign, a price say, that has the other sign now is far from the answers, and near them turned back.
+    A target of one sign, a price say, that has the other sign now is far from the answers, and near them turned back;
+    so are the answers of a challenger that has learned it.
     """
     said, true = subject.opponent.values, subject.truth
     correlation = _correlation(said, true)
-    turned = correlation <= -_FOLLOWS and _off_scale(said, -true, -correlation) <= 1
+    against = [(_correlation(said, of_today), of_today) for of_today in (true, subject.challenger.values)]
+    turned = any(value <= -_FOLLOWS and _off_scale(said, -of_today, -value) <= 1 for value, of_today in against)
     if correlation < _AGAINST or (turned and _off_level(said, true) > 1):
         sentence = (
             f"the champion's answers run against the target (correlation {correlation:.2f}): was its sign turned? "
