@@ -20,6 +20,7 @@ _HELD: Final = {
     "baseline": "better than the baseline",
     "guard_metric": "not worse",
     "bad_rows": "answers rows with",
+    "labels": "enough",
 }
 #: Characters of a digest that tell models apart; all of it makes the form scroll sideways.
 _DIGEST_SHOWN: Final = len("sha256:") + 12

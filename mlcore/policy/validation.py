@@ -108,6 +108,12 @@ class ValidationPolicy(Frozen):
         default=0.02, ge=0, description="Worsening that counts as 'not worse', share of the champion's error."
     )
     minimum_rows: int = Field(default=100, ge=10, description="Fewer held-out rows: hold, too little data.")
+    minimum_label_rows: int = Field(
+        default=2,
+        ge=1,
+        description="A label of fewer rows, training and held-out ones together: hold, it may be mistyped, and cannot "
+        "be both learned and judged.",
+    )
     when_not_worse: Literal["promote", "hold"] = Field(
         default="hold", description="Outcome where the challenger is neither better nor worse for sure."
     )

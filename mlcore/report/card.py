@@ -35,6 +35,7 @@ _WHAT: Final = {
     "bad_rows": "missing and unseen values",
     "invariance": "invariance",
     "leak": "leak",
+    "labels": "labels",
 }
 
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from mlcore.units import conversions
+from mlcore.validation.columns import told
 from mlcore.validation.report import GuardResult
 from mlcore.validation.subject import Subject
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mlcore.usecase import UseCase
 
 Array = np.ndarray[Any, Any]
 
@@ -42,6 +48,25 @@ _NAME: Final = "labels"
 _PASSED: Final = GuardResult(
     "leak", _NAME, "passed", "no exchange of labels would explain the champion's answers better"
 )
+
+
+def rare_labels(usecase: UseCase, train: pd.DataFrame, holdout: pd.DataFrame) -> GuardResult:
+    """Ask about labels of too few rows: one that is seen once can be learned or judged, not both, or is mistyped."""
+    from mlcore.training.splits import target_values
+
+    contract, least = usecase.contract, usecase.validation.minimum_label_rows
+    labels, counts = np.unique(
+        np.concatenate([target_values(rows, contract) for rows in (train, holdout)]), return_counts=True
+    )
+    fewest = int(counts.min())
+    if fewest >= least:
+        return GuardResult("labels", "rows of each", "passed", f"each label has {fewest:,} rows or more", fewest, least)
+    rare = [f"{label} in {count:,}" for label, count in zip(labels, counts, strict=True) if count < least]
+    sentence = (
+        f"{contract.target.name} is {told(rare)} of {counts.sum():,} rows, which can't be learned and judged: correct "
+        "or drop them, collect more, or let validation.minimum_label_rows be fewer"
+    )
+    return GuardResult("labels", "rows of each", "not_judged", sentence, fewest, least)
 
 
 def labels_turned(subject: Subject) -> GuardResult:

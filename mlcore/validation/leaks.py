@@ -1,4 +1,4 @@
-"""What no honest model can know: the answer in a column, the future, copied rows, labels turned round."""
+"""What no honest model can know: the answer in a column, the future, copied rows, labels turned round or seen once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from mlcore.metrics import Output
 from mlcore.validation.copies import copied_rows
 from mlcore.validation.future import columns_from_the_future
-from mlcore.validation.labels import labels_turned
+from mlcore.validation.labels import labels_turned, rare_labels
 from mlcore.validation.report import GuardResult
 from mlcore.validation.subject import Subject
 from mlcore.validation.telling import columns_that_know, explained
@@ -26,6 +26,8 @@ Array = np.ndarray[Any, Any]
 def leaks_of_rows(usecase: UseCase, train: pd.DataFrame, holdout: pd.DataFrame) -> tuple[GuardResult, ...]:
     """Look for knowledge in the rows that will not be there when a model serves, whichever model that is.
 
+    And for labels of which there is nothing to know yet.
+
     Parameters
     ----------
     usecase : UseCase
@@ -37,7 +39,8 @@ def leaks_of_rows(usecase: UseCase, train: pd.DataFrame, holdout: pd.DataFrame) 
     Kaufman, S., Rosset, S., Perlich, C. & Stitelman, O. (2012). Leakage in data mining. ACM TKDD 6(4).
     """
     future = (columns_from_the_future(usecase, train),) if usecase.contract.time is not None else ()
-    return columns_that_know(usecase, train, holdout), *future, copied_rows(usecase, train, holdout)
+    labels = (rare_labels(usecase, train, holdout),) if usecase.contract.task == "classification" else ()
+    return columns_that_know(usecase, train, holdout), *future, copied_rows(usecase, train, holdout), *labels
 
 
 def leaks_of_models(subject: Subject, train: pd.DataFrame) -> Iterator[GuardResult]:

@@ -42,7 +42,8 @@ class GuardResult:
     Parameters
     ----------
     kind : str
-        limit, baseline, guard_metric, slice, fairness, calibration, latency, size, bad_rows, invariance or leak.
+        limit, baseline, guard_metric, slice, fairness, calibration, latency, size, bad_rows, invariance, leak or
+        labels.
     name : str
     outcome : {"passed", "failed", "not_judged"}
     sentence : str

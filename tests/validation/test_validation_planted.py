@@ -552,7 +552,17 @@ def test_a_class_seen_once_breaks_nothing(rows):
         frame = visits(seed)
         positions = np.random.default_rng(seed).choice(len(frame), rows, replace=False)
         odd = frame.assign(buys=frame["buys"].where(~np.isin(np.arange(len(frame)), positions), "perhaps"))
-        assert judge(usecase("classification"), odd).verdict in ("promote", "hold")
+        assert judge(usecase("classification", minimum_label_rows=1), odd).verdict in ("promote", "hold")
+
+
+def test_a_class_seen_once_is_asked_about():
+    """Learned or held out: the label may be mistyped, and nobody can say what a model knows of it."""
+    frame = visits()
+    for position in (3, len(frame) - 3):
+        odd = frame.assign(buys=frame["buys"].where(np.arange(len(frame)) != position, "perhaps"))
+        report = judge(usecase("classification"), odd)
+        assert report.verdict == "hold"
+        assert "buys is perhaps in 1 of 2,000 rows" in report.sentence
 
 
 def test_held_out_rows_of_one_class_decide_nothing():
@@ -568,7 +578,7 @@ def test_a_model_that_a_rare_class_has_spoilt_is_not_promoted():
     """Boosting with hardly any rows of a class can go astray at prediction; held-out rows show it."""
     frame = visits(rows=12_000)
     odd = frame.assign(buys=frame["buys"].where(np.arange(len(frame)) != 17, "perhaps"))
-    report = judge(usecase("classification"), odd)
+    report = judge(usecase("classification", minimum_label_rows=1), odd)
     assert report.verdict in ("hold", "reject")
     assert "dummy" in report.sentence
 
