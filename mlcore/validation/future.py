@@ -95,17 +95,36 @@ def columns_from_the_future(usecase: UseCase, train: pd.DataFrame) -> GuardResul
     explains it as well as the future, or neither does. What the target's future explains nearly wholly, and its past
     does not, was not known at its time. Least squares on the nearest values and on the best one of further values,
     means, largest and smallest values, on the numbers as they are and on their ranks, which any scale leaves.
+
+    Where there are several series, later rows are those of the same series, and those that come later in the table.
     """
+    name, target = "column from the future", usecase.contract.target.name
+    rows, series = _in_series(train, usecase.contract)
+    orders = [(rows, series), (train, np.zeros_like(series))] if series.any() else [(rows, series)]
+    compared = [found for order in orders if (found := _made_of_later(usecase, *order)) is not None]
+    if not compared:
+        return GuardResult("leak", name, "passed", "too few rows follow each other to compare columns with later ones")
+    made = {column: what for found in reversed(compared) for column, what in found.items()}
+    if made:
+        sentence = (
+            f"{told([f'{column} {what} of {target}' for column, what in made.items()])}: exclude it "
+            "(training.exclude), or vouch that it is known before the prediction (validation.leaks.allow)"
+        )
+        return GuardResult("leak", name, "failed", sentence)
+    return GuardResult("leak", name, "passed", f"no column is made of {target} of later rows")
+
+
+def _made_of_later(usecase: UseCase, rows: pd.DataFrame, series: Array) -> dict[str, str] | None:
+    """Return of each column that is made of later targets what it is; None where too few rows follow each other."""
     contract = usecase.contract
-    name = "column from the future"
-    rows, series = _in_series(train, contract)
+    assert contract.time is not None
     rows, series = rows.tail(_MOST_ROWS), series[-_MOST_ROWS:]
     reach = min(_REACH, int(np.median(np.unique(series, return_counts=True)[1])) // 4)
     inside = np.flatnonzero(series[2 * reach :] == series[: len(series) - 2 * reach]) + reach
     if reach < _NEAREST or len(inside) < _FEWEST_ROWS:
-        return GuardResult("leak", name, "passed", "too few rows follow each other to compare columns with later ones")
+        return None
     found: dict[str, str] = {}
-    times = _standardised(rows[contract.time.name].astype("int64").to_numpy(dtype=float)) if contract.time else series
+    times = _standardised(rows[contract.time.name].astype("int64").to_numpy(dtype=float))
     for ranked in (False, True) if contract.task == "regression" else (False,):
         for target in _targets(contract, rows, ranked=ranked):
             after = _around(target, reach, inside)
@@ -117,13 +136,7 @@ def columns_from_the_future(usecase: UseCase, train: pd.DataFrame) -> GuardResul
                     made_of := _made_of(column, rows, inside, now, after, before, ranked=ranked, explained=explained)
                 ):
                     found[column.name] = made_of
-    if found:
-        sentence = (
-            f"{told([f'{column} {what} of {contract.target.name}' for column, what in found.items()])}: exclude it "
-            "(training.exclude), or vouch that it is known before the prediction (validation.leaks.allow)"
-        )
-        return GuardResult("leak", name, "failed", sentence)
-    return GuardResult("leak", name, "passed", f"no column is made of {contract.target.name} of later rows")
+    return found
 
 
 def made_of_the_past(

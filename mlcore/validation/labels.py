@@ -28,6 +28,9 @@ _EXCHANGE_DEVIATIONS: Final = 4.0
 #: labels go against it surely (one-sided 95 %).
 _OPPOSITE: Final = -0.3
 _SURELY_AGAINST: Final = -1.645
+#: Two labels have each other's share of the rows if it is so near to it, and theirs so far.
+_SHARE_NEAR: Final = 0.05
+_SHARE_FAR: Final = 0.5
 #: Labels of fewer rows are not looked at, and pairs of so many of the most frequent ones.
 _FEWEST_ROWS: Final = 10
 _MOST_LABELS: Final = 50
@@ -156,11 +159,11 @@ def _exchanged(subject: Subject) -> GuardResult:
     labels, said = linear_sum_assignment(-fit)
     moved = labels != said
     if not moved.any():
-        return _partly_exchanged(subject) or _PASSED
+        return _shares_exchanged(subject) or _partly_exchanged(subject) or _PASSED
     gain = float((fit[labels, said] - np.diag(fit))[moved].mean())
     deviations = gain * np.sqrt(len(subject.truth) * moved.sum()) / 2 / np.sqrt(2)
     if gain < _EXCHANGE_GAIN or deviations < _EXCHANGE_DEVIATIONS:
-        return _partly_exchanged(subject) or _PASSED
+        return _shares_exchanged(subject) or _partly_exchanged(subject) or _PASSED
     pairs = [f"{classes[known[b]]} as {classes[known[a]]}" for a, b in zip(labels[moved], said[moved], strict=True)]
     sentence = (
         f"the champion's answers would fit much better were labels exchanged ({', '.join(pairs[:3])}; correlation "
@@ -168,6 +171,30 @@ def _exchanged(subject: Subject) -> GuardResult:
         "data?"
     )
     return GuardResult("leak", _NAME, "failed", sentence, gain, _EXCHANGE_GAIN)
+
+
+def _shares_exchanged(subject: Subject) -> GuardResult | None:
+    """Return a failure where two labels have come to be as frequent as the other one was, and were far from it.
+
+    A champion that tells rows apart by little still knows how frequent each label is: a rare one that is nearly all
+    now, and the frequent one that is as rare, are the same rows under each other's names.
+    """
+    classes, probabilities = subject.opponent.classes, subject.opponent.probabilities
+    assert classes is not None
+    assert probabilities is not None
+    said, now = probabilities.mean(axis=0), np.array([(subject.truth == label).mean() for label in classes])
+    for a, b in itertools.combinations(np.argsort(-said, kind="stable")[:_MOST_LABELS].tolist(), 2):
+        near = max(abs(said[a] - now[b]), abs(said[b] - now[a]))
+        far = min(abs(said[a] - now[a]), abs(said[b] - now[b]))
+        follows = _correlation(probabilities[:, a], (subject.truth == classes[a]).astype(float)) >= _FOLLOWS
+        if near <= _SHARE_NEAR and far >= _SHARE_FAR and not follows:
+            sentence = (
+                f"the champion expects {classes[a]} in {said[a]:.0%} of these rows and {classes[b]} in {said[b]:.0%}, "
+                f"and they are {now[a]:.0%} and {now[b]:.0%}: are these labels swapped in the data? If they did "
+                "change, say it (validation.leaks.allow)"
+            )
+            return GuardResult("leak", _NAME, "failed", sentence, float(far), _SHARE_FAR)
+    return None
 
 
 def _partly_exchanged(subject: Subject) -> GuardResult | None:

@@ -259,6 +259,8 @@ def test_the_next_label_under_another_name_is_found():
     case = parse_usecase({**base, "contract": {"task": "classification", "columns": columns}}, source="planted")
     frame = frame.sort_values("at", kind="stable")
     assert leaks(judge_table(case, frame)) == ["column from the future"]
+    of_the_next_row = frame["weather"].shift(-1).map({"sun": "b", "rain": "c", "fog": "a"})
+    assert leaks(judge_table(case, frame.assign(hint=of_the_next_row))) == ["column from the future"]
     assert leaks(judge_table(case, frame.assign(hint=rng.permutation(frame["hint"])))) == []
 
 
@@ -410,6 +412,17 @@ def test_a_weak_champions_labels_that_were_exchanged_are_found_too():
     assert (champion.pipeline.predict(rare) == "no").mean() > 0.7
     turned = rare.assign(buys=lambda f: f["buys"].map({"yes": "no", "no": "yes"}), age=lambda f: f["age"] + 0.5)
     assert leaks(judge(case, turned, champion)) == ["labels"]
+
+
+@pytest.mark.parametrize(("share", "found"), [(0.08, []), (0.4, []), (0.92, ["labels"])])
+def test_a_champion_that_knows_nothing_but_how_frequent_labels_are_finds_them_exchanged(share, found):
+    """One row in twelve is a yes, and no feature tells which; then eleven are, or as many as chance or life has it."""
+    case, rng = usecase("classification"), np.random.default_rng(4)
+    champion = fitted(case, visits().assign(buys=np.where(rng.random(HOURS) < 0.08, "yes", "no")))
+    later = visits(seed=1).assign(buys=np.where(rng.random(HOURS) < share, "yes", "no"))
+    report = judge(case, later, champion)
+    assert leaks(report) == found
+    assert not found or report.verdict == "reject"
 
 
 @pytest.mark.parametrize(("task", "table"), [("regression", heating), ("classification", visits)])
