@@ -21,9 +21,10 @@ Array = np.ndarray[Any, Any]
 _NEIGHBOURS: Final = 20
 _FEWEST_ROWS: Final = 40
 #: How rarely rows that were not copied are as near as those that are counted, at each level, and how rarely a sound
-#: table may have so many of them at any level.
-_RARE: Final = (0.05, 0.01, 0.001)
+#: table may have so many of them at any level, by all its numbers or by its fine ones: those of so many values.
+_RARE: Final = (0.01, 0.001)
 _RARE_TABLES: Final = 1e-4
+_FINE: Final = (0, 30)
 _FEWEST_COPIES: Final = 5
 #: Held-out rows that are looked at, training rows they are looked for among, windows these are cut into, and columns.
 _MOST_ROWS: Final = 2_000
@@ -59,10 +60,13 @@ def nearness(contract: DataContract, train: pd.DataFrame, held: pd.DataFrame) ->
     are as many draws of one exponential distribution, whatever the number of columns and the density. The largest of
     them, that of the nearest row, as a share of their sum is Fisher's g, whose distribution is known exactly: no
     threshold depends on the table. Rows that agree with their nearest one in all texts, gaps and the label are counted
-    where chance makes them so near in one of 20, of 100 or of 1,000 cases; a table fails where chance gives one table
-    in ten thousand so many of them (binomial, three levels). Numbers are measured as finely as they come: each is moved
-    at random within half the way to the values next to it, so that pixels and ages that are equal by rounding are not
-    nearer than rounding tells.
+    where chance makes them so near in one of 100 or of 1,000 cases; a table fails where chance gives one table in ten
+    thousand so many of them (binomial). Numbers are measured as finely as they come: each is moved at random within
+    half the way to the values next to it, so that pixels and ages that are equal by rounding are not nearer than
+    rounding tells.
+
+    What a few coarse numbers are moved by hides how near the fine ones are. So rows are measured twice: by all numbers,
+    and by those of many values, where the others are texts to agree in.
 
     Parameters
     ----------
@@ -74,11 +78,20 @@ def nearness(contract: DataContract, train: pd.DataFrame, held: pd.DataFrame) ->
     Levina, E. & Bickel, P. (2004). Maximum likelihood estimation of intrinsic dimension. NIPS 17.
     Fisher, R. A. (1929). Tests of significance in harmonic analysis. Proc. R. Soc. A 125.
     """
+    from mlcore.training.splits import evenly_spread
+
+    some = train.iloc[evenly_spread(len(train), _MOST_FITTED)]
+    coarse = any(some[column.name].nunique() < _FINE[1] for column in contract.features if column.is_numeric)
+    results = [_nearness(contract, train, held, fewest_values) for fewest_values in (_FINE if coarse else _FINE[:1])]
+    return max(results, key=lambda result: (result.copied, result.share))
+
+
+def _nearness(contract: DataContract, train: pd.DataFrame, held: pd.DataFrame, fewest_values: int) -> Nearness:
     from scipy import stats
 
     rng, rows, found = np.random.default_rng(0), 0, [np.empty(0)]
     for fitted, asked in _windows(contract, train, held):
-        space = _space(contract, fitted, asked, rng)
+        space = _space(contract, fitted, asked, rng, fewest_values)
         if space is not None and len(fitted) >= _FEWEST_ROWS and len(asked):
             p, nearest, same = _rarity(*space)
             if contract.time is not None:  # what has a key that comes back is measured again
@@ -89,7 +102,7 @@ def nearness(contract: DataContract, train: pd.DataFrame, held: pd.DataFrame) ->
     counts = [int((p < level).sum()) for level in _RARE]
     by_chance = [float(stats.binom.sf(near - 1, len(p), level)) for near, level in zip(counts, _RARE, strict=True)]
     best = int(np.argmin(by_chance))
-    copied = counts[best] >= _FEWEST_COPIES and by_chance[best] < _RARE_TABLES / len(_RARE)
+    copied = counts[best] >= _FEWEST_COPIES and by_chance[best] < _RARE_TABLES / len(_RARE) / len(_FINE)
     return Nearness(counts[best], _RARE[best] * len(p), rows, copied)
 
 
@@ -120,7 +133,7 @@ def _windows(
 
 
 def _space(
-    contract: DataContract, fitted: pd.DataFrame, asked: pd.DataFrame, rng: np.random.Generator
+    contract: DataContract, fitted: pd.DataFrame, asked: pd.DataFrame, rng: np.random.Generator, fewest_values: int
 ) -> tuple[Array, Array, Array, Array] | None:
     """Return the numbers of both, shape (n, k), of one spread, and what two rows that are one must agree in."""
     from mlcore.training.splits import evenly_spread
@@ -133,7 +146,7 @@ def _space(
         for kept, side in zip(same, values, strict=True):
             kept.append(np.isfinite(side).astype(float))
         if column.is_numeric and (column is not contract.target or contract.task == "regression"):
-            placed = _placed(*values, rng)
+            placed = _placed(*values, rng, fewest_values)
             if placed is not None:
                 for kept, side in zip(near, placed, strict=True):
                     kept.append(side)
@@ -145,8 +158,8 @@ def _space(
     return np.column_stack(near[0]), np.column_stack(near[1]), np.column_stack(same[0]), np.column_stack(same[1])
 
 
-def _placed(fitted: Array, asked: Array, rng: np.random.Generator) -> tuple[Array, Array] | None:
-    """Return a column's numbers, moved within their rounding, in deviations; None for one of two values."""
+def _placed(fitted: Array, asked: Array, rng: np.random.Generator, fewest_values: int) -> tuple[Array, Array] | None:
+    """Return a column's numbers, moved within their rounding, in deviations; None for one of two values or too few."""
     known = np.isfinite(fitted), np.isfinite(asked)
     sides = tuple(np.where(where, side, 0.0) for side, where in zip((fitted, asked), known, strict=True))
     largest = max(float(np.abs(side).max(initial=0.0)) for side in sides)
@@ -154,7 +167,7 @@ def _placed(fitted: Array, asked: Array, rng: np.random.Generator) -> tuple[Arra
         return None
     fitted, asked = (side / largest for side in sides)
     values = np.unique(np.concatenate([fitted[known[0]], asked[known[1]]]))
-    if len(values) < 3 or not known[0].any():
+    if len(values) < 3 or len(np.unique(fitted[known[0]])) < max(fewest_values, 1):
         return None
     middle, edges = float(np.median(fitted[known[0]])), (values[1:] + values[:-1]) / 2
     edges = np.concatenate([[2 * values[0] - edges[0]], edges, [2 * values[-1] - edges[-1]]])

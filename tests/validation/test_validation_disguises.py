@@ -99,6 +99,19 @@ def test_copies_with_noise_are_found(name, scale):
     assert "nearly" in found.sentence
 
 
+def test_copies_with_noise_are_found_among_coarse_numbers():
+    """Rooms and bathrooms come in few numbers, places and areas in many: the copies are near in these."""
+    rng, rows = np.random.default_rng(15), 800
+    frame = pd.DataFrame(rng.integers(1, 7, (rows, 3)).astype(float)).add_prefix("rooms")
+    frame[["area", "north", "east"]] = rng.normal(size=(rows, 3))
+    frame["y"] = frame["rooms0"] + frame["area"] + rng.normal(0, 0.5, rows)
+    copies = frame.sample(frac=0.1, random_state=0)
+    copies[["area", "north", "east"]] += 0.02 * rng.normal(size=(len(copies), 3))
+    sound, copied = (judged(copied_rows, table.reset_index(drop=True)) for table in (frame, pd.concat([frame, copies])))
+    assert (sound.outcome, copied.outcome) == ("passed", "failed")
+    assert "nearly" in copied.sentence
+
+
 def test_a_dense_table_has_no_copies():
     """Two numbers, ten thousand rows, one label nearly always: neighbours are near, and none of them a copy."""
     rng = np.random.default_rng(1)
