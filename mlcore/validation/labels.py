@@ -25,8 +25,9 @@ _AGAINST: Final = -0.5
 _EXCHANGE_GAIN: Final = 0.3
 _EXCHANGE_DEVIATIONS: Final = 4.0
 #: Two models that tell two labels apart in opposite ways correlate so, and the champion's way is the wrong one if the
-#: labels go against it surely (one-sided 95 %).
+#: labels go against it surely (one-sided 95 %). Those that correlate like a mirror image have learned the same.
 _OPPOSITE: Final = -0.3
+_MIRRORED: Final = -0.7
 _SURELY_AGAINST: Final = -1.645
 #: Two labels have each other's share of the rows if it is so near to it, and theirs so far.
 _SHARE_NEAR: Final = 0.05
@@ -41,6 +42,8 @@ _UNEXPLAINED: Final = 0.5
 #: so many standard errors of few rows besides.
 _SLOPE: Final = 1.2
 _SLOPE_ERRORS: Final = 1.645
+#: Numbers whose mean is so many of their standard deviations from 0 have a sign.
+_FROM_ZERO: Final = 2.0
 #: Where their means are so near, in standard deviations of the target, they are of one scale.
 _LEVEL: Final = 0.5
 #: Answers that correlate less with the target tell nothing of its scale, nor of two labels.
@@ -117,7 +120,7 @@ def _off_scale(said: Array, true: Array, correlation: float) -> float:
     """Return how far answers are from the target in scale and in level, 1 being as far as honest ones are."""
     deviations = float(said.std()), float(true.std())
     slope = correlation * deviations[1] / deviations[0]
-    error = np.sqrt((1 - correlation**2) / len(true)) / correlation
+    error = np.sqrt(max(1 - correlation**2, 0.0) / len(true)) / correlation
     return max(abs(np.log(slope)) / (np.log(_SLOPE) + _SLOPE_ERRORS * error), _off_level(said, true))
 
 
@@ -129,19 +132,27 @@ def _sign_turned(subject: Subject) -> GuardResult:
     """Return a failure where the champion's answers run against the target, or weakly so and are where it was before.
 
     A target of one sign, a price say, that has the other sign now is far from the answers, and near them turned back;
-    so are the answers of a challenger that has learned it.
+    so are the answers of a challenger that has learned it. One that is never near 0 is told by its sign alone.
     """
     said, true = subject.opponent.values, subject.truth
     correlation = _correlation(said, true)
     against = [(_correlation(said, of_today), of_today) for of_today in (true, subject.challenger.values)]
     turned = any(value <= -_FOLLOWS and _off_scale(said, -of_today, -value) <= 1 for value, of_today in against)
-    if correlation < _AGAINST or (turned and _off_level(said, true) > 1):
+    other = _sign(said) * _sign(true) < 0
+    if correlation < _AGAINST or (turned and _off_level(said, true) > 1) or other:
+        how = f"are {said.mean():.4g} in the mean, the target {true.mean():.4g}" if other else "run against the target"
         sentence = (
-            f"the champion's answers run against the target (correlation {correlation:.2f}): was its sign turned? "
-            "If it did change so, say it (validation.leaks.allow)"
+            f"the champion's answers {how} (correlation {correlation:.2f}): was its sign turned? If it did change so, "
+            "say it (validation.leaks.allow)"
         )
         return GuardResult("leak", _NAME, "failed", sentence, correlation, _AGAINST)
     return GuardResult("leak", _NAME, "passed", f"champion and target run along (correlation {correlation:.2f})")
+
+
+def _sign(values: Array) -> float:
+    """Return the sign of numbers that are far from 0, 0 where they are not."""
+    mean = float(values.mean())
+    return float(np.sign(mean)) if abs(mean) >= _FROM_ZERO * float(values.std()) else 0.0
 
 
 def _exchanged(subject: Subject) -> GuardResult:
@@ -203,7 +214,7 @@ def _partly_exchanged(subject: Subject) -> GuardResult | None:
     Labels that were exchanged in most rows, not in all, fit neither model well. But the challenger, that learned them,
     then calls one label what the champion calls the other, and the held-out labels, too, go against the champion. A
     label that became more or less frequent, or harder to tell, turns no model round; and labels that the champion
-    never claimed to tell apart are told one way or the other by chance.
+    never claimed to tell apart are told one way or the other by chance, unless that is out of the question.
     """
     found: list[tuple[float, float, Any, Any]] = []
     models = [
@@ -221,10 +232,10 @@ def _partly_exchanged(subject: Subject) -> GuardResult | None:
         alike = _correlation(champion, challenger)
         # a calibrated model's answers correlate with what they are about as their spread is to that of a yes or no
         claimed = float(champion.std() / np.sqrt(max(1 - champion.mean() ** 2, 1e-12)))
-        if alike <= _OPPOSITE and claimed >= _FOLLOWS:
-            fit = _correlation(champion, (subject.truth[pair] == first).astype(float))
-            if fit * np.sqrt(len(pair)) <= _SURELY_AGAINST:
-                found.append((alike, fit, first, second))
+        fit = _correlation(champion, (subject.truth[pair] == first).astype(float))
+        against = _SURELY_AGAINST if claimed >= _FOLLOWS or alike <= _MIRRORED else -_EXCHANGE_DEVIATIONS
+        if alike <= _OPPOSITE and fit * np.sqrt(len(pair)) <= against:
+            found.append((alike, fit, first, second))
     if not found:
         return None
     alike, fit, first, second = min(found, key=lambda item: item[:2])

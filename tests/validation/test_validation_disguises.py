@@ -10,12 +10,14 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
 
 from mlcore.metrics import Output
+from mlcore.training.run import train_model
 from mlcore.training.splits import split_holdout
 from mlcore.usecase import UseCase, parse_usecase
 from mlcore.validation import evaluate
 from mlcore.validation.copies import copied_rows
 from mlcore.validation.labels import labels_turned
 from mlcore.validation.nearest import fisher_g, nearness
+from mlcore.validation.subject import FittedModel
 from mlcore.validation.telling import columns_that_know
 
 TABLES = {
@@ -294,6 +296,36 @@ def test_two_weak_models_tell_the_unit_and_the_sign(factor, found):
         said = rng.normal(120, 4, 300)
         truth, learned = said + rng.normal(0, 20, 300), said + rng.normal(0, 2, 300)
         assert told_by_the_champion(said, factor * truth, factor * learned) == found
+
+
+def test_labels_that_weak_models_tell_in_opposite_ways_were_exchanged():
+    """Where features tell a little of the answer, two models tell it alike, or just the other way round."""
+
+    def asked(seed: int) -> pd.DataFrame:
+        rng = np.random.default_rng(seed)
+        frame = pd.DataFrame(rng.normal(size=(4_000, 2))).add_prefix("x")
+        return frame.assign(y=np.where(rng.random(4_000) < 0.5 + 0.04 * frame["x0"], "yes", "no"))
+
+    usecase, later = case(asked(1)), asked(1)
+    champion = FittedModel(train_model(asked(0), usecase, seed=0).pipeline)
+    outcomes = []
+    for frame in (later, later.assign(y=later["y"].map({"yes": "no", "no": "yes"}))):
+        trained = train_model(frame, usecase, seed=0)
+        challenger = FittedModel(trained.pipeline, trained.dummy)
+        train, holdout = split_holdout(frame, usecase)
+        report = evaluate(challenger, champion, holdout, usecase, rng=np.random.default_rng(0), train=train)
+        outcomes.append([guard.name for guard in report.failures if guard.kind == "leak"])
+    assert outcomes == [[], ["labels"]]
+
+
+def test_what_is_far_from_zero_has_a_sign():
+    """Volumes that grew and came with a minus are no volumes; degrees below zero are a winter."""
+    rng = np.random.default_rng(14)
+    noise = rng.normal(size=(2, 300))
+    volume, winter = 30 + noise[0], 3 + 5 * noise[0]
+    assert told_by_the_champion(volume, -(90 + 9 * noise[1]), np.full(300, -90.0)) == "failed"
+    assert told_by_the_champion(volume, 90 + 9 * noise[1], np.full(300, 90.0)) == "passed"
+    assert told_by_the_champion(winter, winter - 12 + 5 * noise[1], winter - 12) == "passed"
 
 
 @pytest.mark.parametrize(("mean", "noise", "found"), [(50, 7, True), (50, 14, True), (0, 7, True), (0, 14, False)])
