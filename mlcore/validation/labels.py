@@ -214,8 +214,10 @@ def _partly_exchanged(subject: Subject) -> GuardResult | None:
     Labels that were exchanged in most rows, not in all, fit neither model well. But the challenger, that learned them,
     then calls one label what the champion calls the other, and the held-out labels, too, go against the champion. A
     label that became more or less frequent, or harder to tell, turns no model round; and labels that the champion
-    never claimed to tell apart are told one way or the other by chance, unless that is out of the question.
+    never claimed to tell apart are told one way or the other by chance, unless the two are mirror images.
     """
+    from scipy import stats
+
     found: list[tuple[float, float, Any, Any]] = []
     models = [
         (dict(zip(output.classes.tolist(), output.probabilities.T, strict=True)))
@@ -233,7 +235,12 @@ def _partly_exchanged(subject: Subject) -> GuardResult | None:
         # a calibrated model's answers correlate with what they are about as their spread is to that of a yes or no
         claimed = float(champion.std() / np.sqrt(max(1 - champion.mean() ** 2, 1e-12)))
         fit = _correlation(champion, (subject.truth[pair] == first).astype(float))
-        against = _SURELY_AGAINST if claimed >= _FOLLOWS or alike <= _MIRRORED else -_EXCHANGE_DEVIATIONS
+        if claimed >= _FOLLOWS:
+            against = _SURELY_AGAINST
+        elif alike <= _MIRRORED:  # of many pairs that nothing tells apart some are told in opposite ways
+            against = float(stats.norm.ppf(stats.norm.cdf(_SURELY_AGAINST) / len(both)))
+        else:
+            against = -_EXCHANGE_DEVIATIONS
         if alike <= _OPPOSITE and fit * np.sqrt(len(pair)) <= against:
             found.append((alike, fit, first, second))
     if not found:

@@ -304,7 +304,7 @@ def test_labels_that_weak_models_tell_in_opposite_ways_were_exchanged():
     def asked(seed: int) -> pd.DataFrame:
         rng = np.random.default_rng(seed)
         frame = pd.DataFrame(rng.normal(size=(4_000, 2))).add_prefix("x")
-        return frame.assign(y=np.where(rng.random(4_000) < 0.5 + 0.04 * frame["x0"], "yes", "no"))
+        return frame.assign(y=np.where(rng.random(4_000) < 0.5 + 0.03 * frame["x0"], "yes", "no"))
 
     usecase, later = case(asked(1)), asked(1)
     champion = FittedModel(train_model(asked(0), usecase, seed=0).pipeline)
