@@ -25,7 +25,9 @@ class CleaningPolicy(Frozen):
     """Steps are executed in this order: exact duplicates, key duplicates, missing values, outliers."""
 
     exact_duplicates: Literal["drop", "keep"] = Field(
-        default="drop", description="Rows that repeat another in every column."
+        default="drop",
+        description="Rows that repeat another in every column. Where they are dropped, the gate asks about any that are "
+        "among its training rows and its held-out rows all the same.",
     )
     key_duplicates: Literal["keep_first", "keep_last", "keep"] = Field(
         default="keep_last",
