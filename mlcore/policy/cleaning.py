@@ -26,8 +26,8 @@ class CleaningPolicy(Frozen):
 
     exact_duplicates: Literal["drop", "keep"] = Field(
         default="drop",
-        description="Rows that repeat another in every column. Where they are dropped, the gate asks about any that are "
-        "among its training rows and its held-out rows all the same.",
+        description="Rows that repeat another in every column. Where they are dropped, the gate asks about held-out "
+        "rows that are among the training rows all the same.",
     )
     key_duplicates: Literal["keep_first", "keep_last", "keep"] = Field(
         default="keep_last",
