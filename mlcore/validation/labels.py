@@ -1,4 +1,4 @@
-"""Labels exchanged, a target of another sign or unit, or rows too late: the champion's answers show it."""
+"""Labels exchanged, seen once, or rows too late: the champion's answers show it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from mlcore.units import conversions
 from mlcore.validation.columns import told
 from mlcore.validation.report import GuardResult
+from mlcore.validation.scale import FOLLOWS, LABELS, converted, correlation, sign_turned
 from mlcore.validation.subject import Subject
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
-#: A champion whose answers correlate with the target like this has learned another target.
-_AGAINST: Final = -0.5
 #: By how much an exchange of labels must let the champion's answers correlate better, and in standard deviations.
 _EXCHANGE_GAIN: Final = 0.3
 _EXCHANGE_DEVIATIONS: Final = 4.0
@@ -38,21 +36,9 @@ _MOST_LABELS: Final = 50
 #: How many rows too late a target may come, and how much less of it the answers may then leave unexplained.
 _LATE: Final = (1, 2, 3, 7, 24)
 _UNEXPLAINED: Final = 0.5
-#: A calibrated champion's answers have the slope 1 against the target; so near to it they have, whatever they miss, and
-#: so many standard errors of few rows besides.
-_SLOPE: Final = 1.2
-_SLOPE_ERRORS: Final = 1.645
-#: Numbers whose mean is so many of their standard deviations from 0 have a sign.
-_FROM_ZERO: Final = 2.0
-#: Where their means are so near, in standard deviations of the target, they are of one scale.
-_LEVEL: Final = 0.5
-#: Answers that correlate less with the target tell nothing of its scale, nor of two labels.
-_FOLLOWS: Final = 0.3
-_NAME: Final = "labels"
-
 
 _PASSED: Final = GuardResult(
-    "leak", _NAME, "passed", "no exchange of labels would explain the champion's answers better"
+    "leak", LABELS, "passed", "no exchange of labels would explain the champion's answers better"
 )
 
 
@@ -82,77 +68,10 @@ def labels_turned(subject: Subject) -> GuardResult:
     one whose answers fit a later row was given its targets in time.
     """
     if subject.usecase.contract.target.name in subject.usecase.validation.leaks.allow:
-        return GuardResult("leak", _NAME, "passed", "the owner vouches for the target (validation.leaks.allow)")
+        return GuardResult("leak", LABELS, "passed", "the owner vouches for the target (validation.leaks.allow)")
     if subject.opponent.probabilities is not None:
         return _comes_late(subject) or _exchanged(subject)
-    return _comes_late(subject) or _converted(subject) or _sign_turned(subject)
-
-
-def _converted(subject: Subject) -> GuardResult | None:
-    """Return a failure where the champion's answers are of the scale that the target had before a conversion.
-
-    They are held against the target and against the challenger's answers: where few features tell the target, or both
-    models know their training rows too well, the two models are still nearer to each other than to it.
-    """
-    said, true = subject.opponent.values, subject.truth
-    if not _elsewhere(said, true):
-        return None
-    target, found = subject.usecase.contract.target, subject.challenger.values
-    for name, factor, offset in conversions(target.unit):
-        for of_today in (true, found) if factor > 0 else ():
-            correlation = _correlation(said, of_today)
-            if correlation >= _FOLLOWS and _off_scale(said, (of_today - offset) / factor, correlation) <= 1:
-                sentence = (
-                    f"the champion's answers fit a target of another scale: is {target.name} {name}? "
-                    "If it did change so, say it (validation.leaks.allow)"
-                )
-                return GuardResult("leak", _NAME, "failed", sentence, correlation, _FOLLOWS)
-    return None
-
-
-def _elsewhere(said: Array, true: Array) -> bool:
-    """Whether answers are not where the target is, in level or, as far as they tell it, in scale."""
-    correlation = _correlation(said, true)
-    return _off_level(said, true) > 1 or (correlation >= _FOLLOWS and _off_scale(said, true, correlation) > 1)
-
-
-def _off_scale(said: Array, true: Array, correlation: float) -> float:
-    """Return how far answers are from the target in scale and in level, 1 being as far as honest ones are."""
-    deviations = float(said.std()), float(true.std())
-    slope = correlation * deviations[1] / deviations[0]
-    error = np.sqrt(max(1 - correlation**2, 0.0) / len(true)) / correlation
-    return max(abs(np.log(slope)) / (np.log(_SLOPE) + _SLOPE_ERRORS * error), _off_level(said, true))
-
-
-def _off_level(said: Array, true: Array) -> float:
-    return abs(float(true.mean() - said.mean())) / float(true.std()) / _LEVEL
-
-
-def _sign_turned(subject: Subject) -> GuardResult:
-    """Return a failure where the champion's answers run against the target, or weakly so and are where it was before.
-
-    A target of one sign, a price say, that has the other sign now is far from the answers, and near them turned back;
-    so are the answers of a challenger that has learned it. One that is never near 0 is told by its sign alone.
-    """
-    said, true = subject.opponent.values, subject.truth
-    correlation = _correlation(said, true)
-    against = [(_correlation(said, of_today), of_today) for of_today in (true, subject.challenger.values)]
-    turned = any(value <= -_FOLLOWS and _off_scale(said, -of_today, -value) <= 1 for value, of_today in against)
-    other = _sign(said) * _sign(true) < 0
-    if correlation < _AGAINST or (turned and _off_level(said, true) > 1) or other:
-        how = f"are {said.mean():.4g} in the mean, the target {true.mean():.4g}" if other else "run against the target"
-        sentence = (
-            f"the champion's answers {how} (correlation {correlation:.2f}): was its sign turned? If it did change so, "
-            "say it (validation.leaks.allow)"
-        )
-        return GuardResult("leak", _NAME, "failed", sentence, correlation, _AGAINST)
-    return GuardResult("leak", _NAME, "passed", f"champion and target run along (correlation {correlation:.2f})")
-
-
-def _sign(values: Array) -> float:
-    """Return the sign of numbers that are far from 0, 0 where they are not."""
-    mean = float(values.mean())
-    return float(np.sign(mean)) if abs(mean) >= _FROM_ZERO * float(values.std()) else 0.0
+    return _comes_late(subject) or converted(subject) or sign_turned(subject)
 
 
 def _exchanged(subject: Subject) -> GuardResult:
@@ -164,7 +83,7 @@ def _exchanged(subject: Subject) -> GuardResult:
     assert probabilities is not None
     known = [number for number, label in enumerate(classes) if (subject.truth == label).sum() >= _FEWEST_ROWS]
     true = [subject.truth == classes[number] for number in known]
-    fit = np.array([[_correlation(probabilities[:, said], label.astype(float)) for said in known] for label in true])
+    fit = np.array([[correlation(probabilities[:, said], label.astype(float)) for said in known] for label in true])
     if len(known) < 2:
         return _PASSED
     labels, said = linear_sum_assignment(-fit)
@@ -181,7 +100,7 @@ def _exchanged(subject: Subject) -> GuardResult:
         f"{np.diag(fit)[moved].mean():.2f} now, {fit[labels, said][moved].mean():.2f} then): are they swapped in the "
         "data?"
     )
-    return GuardResult("leak", _NAME, "failed", sentence, gain, _EXCHANGE_GAIN)
+    return GuardResult("leak", LABELS, "failed", sentence, gain, _EXCHANGE_GAIN)
 
 
 def _shares_exchanged(subject: Subject) -> GuardResult | None:
@@ -197,14 +116,14 @@ def _shares_exchanged(subject: Subject) -> GuardResult | None:
     for a, b in itertools.combinations(np.argsort(-said, kind="stable")[:_MOST_LABELS].tolist(), 2):
         near = max(abs(said[a] - now[b]), abs(said[b] - now[a]))
         far = min(abs(said[a] - now[a]), abs(said[b] - now[b]))
-        follows = _correlation(probabilities[:, a], (subject.truth == classes[a]).astype(float)) >= _FOLLOWS
+        follows = correlation(probabilities[:, a], (subject.truth == classes[a]).astype(float)) >= FOLLOWS
         if near <= _SHARE_NEAR and far >= _SHARE_FAR and not follows:
             sentence = (
                 f"the champion expects {classes[a]} in {said[a]:.0%} of these rows and {classes[b]} in {said[b]:.0%}, "
                 f"and they are {now[a]:.0%} and {now[b]:.0%}: are these labels swapped in the data? If they did "
                 "change, say it (validation.leaks.allow)"
             )
-            return GuardResult("leak", _NAME, "failed", sentence, float(far), _SHARE_FAR)
+            return GuardResult("leak", LABELS, "failed", sentence, float(far), _SHARE_FAR)
     return None
 
 
@@ -231,11 +150,11 @@ def _partly_exchanged(subject: Subject) -> GuardResult | None:
     for first, second in both:
         pair = np.concatenate([rows[first], rows[second]])
         champion, challenger = (_between(model[first][pair], model[second][pair]) for model in models)
-        alike = _correlation(champion, challenger)
+        alike = correlation(champion, challenger)
         # a calibrated model's answers correlate with what they are about as their spread is to that of a yes or no
         claimed = float(champion.std() / np.sqrt(max(1 - champion.mean() ** 2, 1e-12)))
-        fit = _correlation(champion, (subject.truth[pair] == first).astype(float))
-        if claimed >= _FOLLOWS:
+        fit = correlation(champion, (subject.truth[pair] == first).astype(float))
+        if claimed >= FOLLOWS:
             against = _SURELY_AGAINST
         elif alike <= _MIRRORED:  # of many pairs that nothing tells apart some are told in opposite ways
             against = float(stats.norm.ppf(stats.norm.cdf(_SURELY_AGAINST) / len(both)))
@@ -251,7 +170,7 @@ def _partly_exchanged(subject: Subject) -> GuardResult | None:
         f"(correlation of their answers {alike:.2f}, of the champion's with the labels {fit:.2f}): are these labels "
         "swapped in many rows of the data? If they did change, say it (validation.leaks.allow)"
     )
-    return GuardResult("leak", _NAME, "failed", sentence, alike, _OPPOSITE)
+    return GuardResult("leak", LABELS, "failed", sentence, alike, _OPPOSITE)
 
 
 def _between(first: Array, second: Array) -> Array:
@@ -279,26 +198,10 @@ def _comes_late(subject: Subject) -> GuardResult | None:
                 f"the champion's answers leave {now:.0%} of the target unexplained, and {then:.0%} of that of "
                 f"{rows} row{'s' if rows > 1 else ''} later: does the target stand beside the wrong rows?"
             )
-            return GuardResult("leak", _NAME, "failed", sentence, then, _UNEXPLAINED * now)
+            return GuardResult("leak", LABELS, "failed", sentence, then, _UNEXPLAINED * now)
     return None
 
 
 def _unexplained(pairs: list[tuple[Array, Array]], later: int) -> float:
-    known = [_correlation(said[: len(said) - later], truth[later:]) for said, truth in pairs]
+    known = [correlation(said[: len(said) - later], truth[later:]) for said, truth in pairs]
     return 1 - max(max(value, 0.0) for value in known) ** 2
-
-
-def _correlation(first: Array, second: Array) -> float:
-    """Return Pearson's correlation, 0 where it is not defined, whatever the scale of either."""
-    both = np.isfinite(first) & np.isfinite(second)
-    if both.sum() < 3:
-        return 0.0
-    parts = []
-    for values in (first[both], second[both]):
-        largest = float(np.abs(values).max())
-        centred = values / largest - np.mean(values / largest) if largest > 0 else values
-        length = float(np.linalg.norm(centred))
-        if not length > 1e-12:
-            return 0.0
-        parts.append(centred / length)
-    return float(parts[0] @ parts[1])
