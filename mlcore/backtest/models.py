@@ -196,7 +196,7 @@ class Models:
 
         baseline = Baseline.from_bytes(loaded.baseline, load_reference(loaded))
         validated = Validated.of(loaded.metadata.metrics, judged_by(usecase).name)
-        judged = FittedModel(loaded.pipeline, loaded.dummy, loaded.size_bytes, loaded.seed_deviation)
+        judged = FittedModel(loaded.pipeline, loaded.dummy, loaded.size_bytes, loaded.seed_deviation, loaded.own_scores)
         return Trained(loaded.pipeline, baseline, validated.value, key, moment, judged, validated.dummy)
 
     def _is_kept(self, key: str) -> bool:
@@ -263,7 +263,8 @@ def judged_by(usecase: UseCase) -> Metric:
 
 
 def _judged(trained: TrainedModel, size_bytes: int) -> FittedModel:
-    return FittedModel(trained.pipeline, trained.dummy, size_bytes, trained.scores.seed_deviation)
+    scores = trained.scores
+    return FittedModel(trained.pipeline, trained.dummy, size_bytes, scores.seed_deviation, scores.holdout)
 
 
 def _mapped(baseline: Baseline) -> Baseline:

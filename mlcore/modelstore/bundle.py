@@ -175,6 +175,12 @@ class LoadedModel:
         """Deviation of the gate's metric over seeds; 0 for models of before it was measured."""
         return float(self.metadata.metrics.get("seed_deviation") or 0.0)
 
+    @property
+    def own_scores(self) -> Mapping[str, float]:
+        """What it scored on its own held-out rows, by metric; NaN where one is not defined."""
+        scores = self.metadata.metrics.get("holdout") or {}
+        return {name: float("nan") if value is None else float(value) for name, value in scores.items()}
+
     def output(self, frame: pd.DataFrame, history: pd.DataFrame | None = None) -> Output:
         """Return predictions, and probabilities where there are classes; `history` as in `Output.of`."""
         return Output.of(self.pipeline, frame, history)

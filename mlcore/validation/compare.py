@@ -95,6 +95,8 @@ def evaluate(
         metric=metric,
         resampler=Resampler(len(rows), _blocks(rows, usecase), policy.resamples, rng),
         first=champion is None,
+        # a model of somebody's own need not tell how it once did
+        own_scores=getattr(champion, "own_scores", {}),
     )
     seed_noise = _seed_noise(challenger, champion, policy.resamples, rng)
     primary = subject.compare(metric, seed_noise=seed_noise)

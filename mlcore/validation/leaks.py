@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlcore.metrics import Output
+from mlcore.validation.agreement import labels_mixed_up
 from mlcore.validation.copies import copied_rows
 from mlcore.validation.future import columns_from_the_future
 from mlcore.validation.labels import labels_turned, rare_labels
@@ -48,6 +49,7 @@ def leaks_of_models(subject: Subject, train: pd.DataFrame) -> Iterator[GuardResu
     yield _too_good(subject, train)
     if not subject.first:
         yield labels_turned(subject)
+        yield from labels_mixed_up(subject)
 
 
 def _too_good(subject: Subject, train: pd.DataFrame) -> GuardResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -40,12 +41,13 @@ class Model(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FittedModel:
-    """A pipeline in memory, judged as if it were loaded."""
+    """A pipeline in memory, judged as if it were loaded; `own_scores` are those of its own held-out rows, by metric."""
 
     pipeline: Any
     dummy: Any = None
     size_bytes: int = 0
     seed_deviation: float = 0.0
+    own_scores: Mapping[str, float] = field(default_factory=dict)
 
     def output(self, frame: pd.DataFrame, history: pd.DataFrame | None = None) -> Output:
         """Return its answers; `history` as in `Output.of`."""
@@ -54,7 +56,10 @@ class FittedModel:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Everything the guards look at; `first` where the opponent is the dummy, since there is no champion."""
+    """Everything the guards look at; `first` where the opponent is the dummy, since there is no champion.
+
+    `own_scores` has what the champion scored on its own held-out rows, by metric; empty where it does not tell.
+    """
 
     usecase: UseCase
     model: Model
@@ -65,6 +70,7 @@ class Subject:
     metric: Metric
     resampler: Resampler
     first: bool = False
+    own_scores: Mapping[str, float] = field(default_factory=dict)
     _known: dict[str, tuple[Array, int]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property

@@ -98,7 +98,7 @@ def judge(case: UseCase, frame: pd.DataFrame, champion: FittedModel | None = Non
 def fitted(case: UseCase, frame: pd.DataFrame) -> FittedModel:
     """Train on `frame`."""
     trained = train_model(frame, case, seed=0)
-    return FittedModel(trained.pipeline, trained.dummy)
+    return FittedModel(trained.pipeline, trained.dummy, own_scores=trained.scores.holdout)
 
 
 def judge_table(case: UseCase, frame: pd.DataFrame) -> EvaluationReport:
@@ -434,6 +434,52 @@ def test_labels_that_were_shuffled_are_not_learned(task, table):
     report = judge(case, mixed.assign(**{target: np.random.default_rng(1).permutation(mixed[target])}), champion)
     assert report.verdict in ("hold", "reject")
     assert any("baseline" in reason for reason in report.reasons)
+
+
+def plain_visits(seed: int = 0) -> pd.DataFrame:
+    """Return visits whose pages nearly tell the answer."""
+    frame = visits(seed)
+    noise = np.random.default_rng(seed).normal(0, 1, len(frame))
+    return frame.assign(buys=np.where(frame["pages"] + noise > 6, "yes", "no"))
+
+
+TOLD = pytest.mark.parametrize(
+    ("task", "table", "feature"),
+    [("regression", heating, "temperature"), ("classification", plain_visits, "pages")],
+    ids=["regression", "classification"],
+)
+
+
+@TOLD
+def test_labels_mixed_up_in_a_quarter_of_the_rows_are_asked_about(task, table, feature):
+    """The challenger tells rows apart as the champion does, and wins by being less sure."""
+    case, rng = usecase(task), np.random.default_rng(8)
+    champion, later = fitted(case, table()), table(seed=1)
+    target = case.contract.target.name
+    mixed = later[target].to_numpy().copy()
+    some = np.flatnonzero(rng.random(len(mixed)) < 0.25)
+    mixed[some] = rng.permutation(mixed[some]) if task == "regression" else np.where(mixed[some] == "yes", "no", "yes")
+    later = later.assign(**{target: mixed})
+    report = judge(case, later, champion)
+    (guard,) = [guard for guard in report.guards if guard.name == "labels mixed up"]
+    assert (report.verdict in ("hold", "reject"), guard.outcome) == (True, "not_judged")
+    assert "less sure" in guard.sentence
+    vouched = judge(usecase(task, leaks={"allow": [target]}), later, champion)
+    unknown = judge(case, later, FittedModel(champion.pipeline, champion.dummy))
+    for unasked in (vouched, unknown):
+        assert not any(guard.name == "labels mixed up" for guard in unasked.guards)
+
+
+@TOLD
+def test_a_relation_that_changed_is_no_mixed_up_label(task, table, feature):
+    """The champion tells the new target as badly, and the challenger has learned it."""
+    case = usecase(task)
+    champion, later = fitted(case, table()), table(seed=1)
+    moved = np.where(np.arange(len(later)) % 2, later[feature], 2 * later[feature].mean() - later[feature])
+    report = judge(case, later.assign(extra=np.arange(len(later)) % 2, **{feature: moved}), champion)
+    (guard,) = [guard for guard in report.guards if guard.name == "labels mixed up"]
+    assert (report.verdict, guard.outcome) == ("promote", "passed")
+    assert "better than its" in guard.sentence
 
 
 def test_a_target_beside_the_wrong_rows_is_found():
