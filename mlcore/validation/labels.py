@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from mlcore.validation.columns import told
-from mlcore.validation.report import GuardResult
+from mlcore.validation.report import GuardResult, Outcome
 from mlcore.validation.scale import FOLLOWS, LABELS, converted, correlation, sign_turned
 from mlcore.validation.subject import Subject
 
@@ -51,14 +51,15 @@ def rare_labels(usecase: UseCase, train: pd.DataFrame, holdout: pd.DataFrame) ->
         np.concatenate([target_values(rows, contract) for rows in (train, holdout)]), return_counts=True
     )
     fewest = int(counts.min())
-    if fewest >= least:
-        return GuardResult("labels", "rows of each", "passed", f"each label has {fewest:,} rows or more", fewest, least)
-    rare = [f"{label} in {count:,}" for label, count in zip(labels, counts, strict=True) if count < least]
-    sentence = (
-        f"{contract.target.name} is {told(rare)} of {counts.sum():,} rows, which can't be learned and judged: correct "
-        "or drop them, collect more, or let validation.minimum_label_rows be fewer"
-    )
-    return GuardResult("labels", "rows of each", "not_judged", sentence, fewest, least)
+    outcome: Outcome = "passed" if fewest >= least else "not_judged"
+    sentence = f"each label has {fewest:,} rows or more"
+    if outcome == "not_judged":
+        rare = [f"{label} in {count:,}" for label, count in zip(labels, counts, strict=True) if count < least]
+        sentence = (
+            f"{contract.target.name} is {told(rare)} of {counts.sum():,} rows, which can't be learned and judged: "
+            "correct or drop them, collect more, or let validation.minimum_label_rows be fewer"
+        )
+    return GuardResult("labels", "rows of each label", outcome, sentence, fewest, least)
 
 
 def labels_turned(subject: Subject) -> GuardResult:
