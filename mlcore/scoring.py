@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import numpy as np
 
 from mlcore.capture.records import answer_type, prediction_record
 from mlcore.errors import IngestError
@@ -17,9 +19,11 @@ from mlcore.errors import IngestError
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    from pyarrow import parquet
 
     from mlcore.capture.spool import Spool
     from mlcore.contract import DataContract
+    from mlcore.metrics import Output
     from mlcore.modelstore import LoadedModel
 
 BATCH_ROWS: Final = 65_536
@@ -46,10 +50,10 @@ def score_file(
 ) -> ScoringReport:
     """Score every row of `source` into the Parquet file `destination`.
 
-    The rows are read, scored, captured and written in parts. A part that is written is not scored again after a kill;
-    the file appears under its name only when it is whole. Row ids are those of the work, not of the attempt, so a
-    row captured twice over a kill counts once. A model with lags or rolling statistics looks back at the rows of
-    earlier parts too, so that a file in the order of time is answered the same however it is cut.
+    The rows are read, scored, captured and written in parts. The answers of a part are kept until the file is whole, so
+    that it is not scored again after a kill; only then has the file its name. Row ids are those of the work, not of the
+    attempt, so a row captured twice over a kill counts once. A model with lags or rolling statistics looks back at the
+    rows of earlier parts too, so that a file in the order of time is answered the same however it is cut.
 
     Parameters
     ----------
@@ -70,31 +74,70 @@ def score_file(
     ContractError
         If values do not have the contract's types.
     """
-    from pyarrow import parquet
-
     parts = destination.with_name(f".{destination.name}.parts")
     work = {"source": _identity(source), "model": model.digest, "batch_rows": batch_rows}
     parts.mkdir(parents=True, exist_ok=True)
     request = _same_work(parts / "work.json", work)
     rows = count = resumed = 0
     earlier: pd.DataFrame | None = None
-    for number, batch in enumerate(_batches(source, batch_rows, model.contract)):
-        part = parts / f"{number:06d}.parquet"
-        if part.is_file():
-            resumed += 1
-        else:
-            attempt = _Attempt(model, source, model_version, request, first_row=rows, earlier=earlier)
-            unfinished = part.with_suffix(".new")
-            parquet.write_table(attempt.score(batch, spool), unfinished)
-            unfinished.rename(part)
-        if model.usecase.training.looks_back:
-            earlier = _with_newest(earlier, _frame(_inputs(batch, model.contract, source), model.contract), model)
-        rows, count = rows + batch.num_rows, count + 1
-    if rows == 0:
-        raise IngestError("the table is empty", subject=source, expected="at least one row")
-    _join([parts / f"{number:06d}.parquet" for number in range(count)], destination)
+    with _Whole(destination) as whole:
+        for number, batch in enumerate(_batches(source, batch_rows, model.contract)):
+            inputs = _inputs(batch, model.contract, source)
+            attempt = _Attempt(model, inputs, request, rows, earlier)
+            known, answers = _answers(parts / f"{number:06d}.parquet", attempt, model_version, spool)
+            whole.write(attempt.beside(batch, answers, model_version))
+            if model.usecase.training.looks_back:
+                earlier = _with_newest(earlier, _frame(inputs, model.contract), model)
+            rows, count, resumed = rows + batch.num_rows, count + 1, resumed + known
+        if rows == 0:
+            raise IngestError("the table is empty", subject=source, expected="at least one row")
     shutil.rmtree(parts)
     return ScoringReport(rows, count, resumed)
+
+
+class _Whole:
+    """The file that is written part by part, and has its name when nothing went wrong."""
+
+    def __init__(self, destination: Path) -> None:
+        self._destination, self._unfinished = destination, destination.with_name(f".{destination.name}.new")
+        self._writer: parquet.ParquetWriter | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def write(self, part: pa.Table) -> None:
+        """Append a part."""
+        from pyarrow import parquet
+
+        if self._writer is None:
+            self._writer = parquet.ParquetWriter(self._unfinished, part.schema)
+        self._writer.write_table(part)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if self._writer is None:
+            return
+        self._writer.close()
+        if error is None:
+            self._unfinished.replace(self._destination)
+        else:
+            self._unfinished.unlink()
+
+
+def _answers(path: Path, attempt: _Attempt, model_version: int, spool: Spool | None) -> tuple[bool, pa.Array]:
+    """Return whether a part's answers were in its file, and the answers, which are in it when this returns.
+
+    Only answers are kept, not the rows: these are in the source still.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    if path.is_file():
+        return True, parquet.read_table(path)[_ADDED[0]]
+    answers = attempt.score(model_version, spool)
+    unfinished = path.with_suffix(".new")
+    parquet.write_table(pa.table({_ADDED[0]: answers}), unfinished)
+    unfinished.rename(path)
+    return False, answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,41 +145,45 @@ class _Attempt:
     """Scoring one part."""
 
     model: LoadedModel
-    source: str
-    model_version: int
+    inputs: pa.Table
     request: str
     first_row: int
     earlier: pd.DataFrame | None
 
-    def score(self, batch: pa.Table, spool: Spool | None) -> pa.Table:
-        """Return `batch` with the answers; they are in the spool, on disk, when this returns."""
+    @property
+    def ids(self) -> pa.Array:
+        """The id of each row."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        places = pa.array(np.arange(self.first_row, self.first_row + self.inputs.num_rows)).cast(pa.string())
+        return pc.binary_join_element_wise(self.request, places, "-")
+
+    def score(self, model_version: int, spool: Spool | None) -> pa.Array:
+        """Return the answers; with the rows they are in the spool, on disk, when this returns."""
         import pyarrow as pa
 
         received = datetime.now(UTC)
         contract = self.model.contract
-        inputs = _inputs(batch, contract, self.source)
-        output = self.model.output(_frame(inputs, contract), self.earlier)
-        ids = [f"{self.request}-{self.first_row + number}" for number in range(batch.num_rows)]
-        values = output.values.tolist()
+        output = self.model.output(_frame(self.inputs, contract), self.earlier)
         if spool is not None:
-            probabilities = None if output.probabilities is None else output.probabilities.tolist()
-            spool.append(self._records(inputs, ids, values, probabilities, received, spool.hash_key))
+            spool.append(self._records(output, received, model_version, spool.hash_key))
             spool.flush()
-        added = [pa.array(values, answer_type(contract)), pa.array(ids), pa.array([self.model_version] * len(ids))]
-        for name, column in zip(_ADDED, added, strict=True):
+        return pa.array(output.values, answer_type(contract))
+
+    def beside(self, batch: pa.Table, answers: pa.Array, model_version: int) -> pa.Table:
+        """Return the part with its answers, row ids and the model's version."""
+        import pyarrow as pa
+
+        versions = pa.array(np.full(batch.num_rows, model_version))
+        for name, column in zip(_ADDED, (answers, self.ids, versions), strict=True):
             batch = batch.append_column(name, column)
         return batch
 
-    def _records(
-        self,
-        inputs: pa.Table,
-        ids: list[str],
-        values: list[Any],
-        probabilities: list[list[float]] | None,
-        received: datetime,
-        hash_key: bytes,
-    ) -> list[dict[str, Any]]:
-        scored = datetime.now(UTC).isoformat()
+    def _records(self, output: Output, received: datetime, model_version: int, hash_key: bytes) -> list[dict[str, Any]]:
+        scored, ids = datetime.now(UTC).isoformat(), self.ids.to_pylist()
+        values = output.values.tolist()
+        probabilities = None if output.probabilities is None else output.probabilities.tolist()
         return [
             prediction_record(
                 self.model.contract,
@@ -145,12 +192,12 @@ class _Attempt:
                 request_id=self.request,
                 received_at=received.isoformat(),
                 scored_at=scored,
-                model_version=self.model_version,
+                model_version=model_version,
                 prediction=values[number],
                 probabilities=probabilities[number] if probabilities else None,
                 hash_key=hash_key,
             )
-            for number, row in enumerate(inputs.to_pylist())
+            for number, row in enumerate(self.inputs.to_pylist())
         ]
 
 
@@ -213,16 +260,6 @@ def _with_newest(earlier: pd.DataFrame | None, frame: pd.DataFrame, model: Loade
     both = frame if earlier is None else pd.concat([earlier, frame], ignore_index=True)
     kept: pd.DataFrame = model.pipeline[0].newest(both)
     return kept
-
-
-def _join(parts: list[Path], destination: Path) -> None:
-    from pyarrow import parquet
-
-    unfinished = destination.with_name(f".{destination.name}.new")
-    with parquet.ParquetWriter(unfinished, parquet.read_schema(parts[0])) as writer:
-        for part in parts:
-            writer.write_table(parquet.read_table(part))
-    unfinished.replace(destination)
 
 
 def _identity(source: str) -> list[str | int]:
