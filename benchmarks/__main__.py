@@ -25,6 +25,7 @@ NAMES = (
     "recovery",
     "report",
     "rules",
+    "scoring",
     "training",
     "validity",
 )

@@ -107,10 +107,13 @@ class _Whole:
 
     def write(self, part: pa.Table) -> None:
         """Append a part."""
+        import pyarrow as pa
         from pyarrow import parquet
 
         if self._writer is None:
-            self._writer = parquet.ParquetWriter(self._unfinished, part.schema)
+            # numbers and row ids hardly repeat: to look for the same ones takes as long as all the rest
+            again = [field.name for field in part.schema if pa.types.is_string(field.type) and field.name != "row_id"]
+            self._writer = parquet.ParquetWriter(self._unfinished, part.schema, use_dictionary=again)
         self._writer.write_table(part)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
