@@ -184,13 +184,16 @@ class _Attempt:
         return batch
 
     def _records(self, output: Output, received: datetime, model_version: int, hash_key: bytes) -> list[dict[str, Any]]:
-        scored, ids = datetime.now(UTC).isoformat(), self.ids.to_pylist()
+        scored, ids, rows = datetime.now(UTC).isoformat(), self.ids.to_pylist(), self.inputs.to_pylist()
+        for name in (column.name for column in self.model.contract.inputs if column.type == "timestamp"):
+            for row in rows:
+                row[name] = None if row[name] is None else row[name].isoformat()
         values = output.values.tolist()
         probabilities = None if output.probabilities is None else output.probabilities.tolist()
         return [
             prediction_record(
                 self.model.contract,
-                {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()},
+                row,
                 row_id=ids[number],
                 request_id=self.request,
                 received_at=received.isoformat(),
@@ -200,7 +203,7 @@ class _Attempt:
                 probabilities=probabilities[number] if probabilities else None,
                 hash_key=hash_key,
             )
-            for number, row in enumerate(self.inputs.to_pylist())
+            for number, row in enumerate(rows)
         ]
 
 
@@ -253,7 +256,7 @@ def _frame(inputs: pa.Table, contract: DataContract) -> pd.DataFrame:
     """Return what a service would hand to the model for the same rows."""
     frame = inputs.to_pandas()
     numbers = [column.name for column in contract.inputs if column.is_numeric]
-    return frame.astype(dict.fromkeys(numbers, "float64"))
+    return frame.astype(dict.fromkeys(numbers, "float64"), copy=False)
 
 
 def _with_newest(earlier: pd.DataFrame | None, frame: pd.DataFrame, model: LoadedModel) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import secrets
 import time
@@ -12,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+import orjson
 
 from mlcore.failpoints import failpoint
 
@@ -77,8 +80,27 @@ def encode(record: dict[str, Any]) -> bytes:
     TypeError, ValueError
         If it holds what JSON or UTF-8 cannot say.
     """
-    body = json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    body = _json(record) + b"\n"
     return b"%08x " % zlib.crc32(body) + body
+
+
+def _json(record: dict[str, Any]) -> bytes:
+    """Return it as orjson says it, in a fourth of the time, or as Python does what orjson has no word for."""
+    if _is_finite(record):
+        try:
+            return orjson.dumps(record)
+        except TypeError:
+            pass  # a whole number of more than 64 bits, or nothing that JSON can say
+    return json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether no number in it is NaN or infinite."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    return not isinstance(value, list) or all(map(_is_finite, value))
 
 
 def load_segment(path: Path) -> Segment:

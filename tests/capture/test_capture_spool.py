@@ -14,7 +14,7 @@ import pytest
 
 from mlcore.capture.collect import collect
 from mlcore.capture.records import label_record, prediction_record
-from mlcore.capture.segments import read_segment, sealed_segments
+from mlcore.capture.segments import SegmentWriter, encode, load_segment, read_segment, sealed_segments
 from mlcore.capture.spool import Spool
 from mlcore.capture.store import CaptureStore
 from mlcore.capture.windows import due_windows, period_end, period_start
@@ -46,6 +46,24 @@ def _collected(tmp_path, contract, records):
     spool.close()
     store = CaptureStore(str(tmp_path / "lake"), "churn", contract)
     return store, collect(tmp_path / "spool", store)
+
+
+def test_what_json_has_no_word_for_is_kept(tmp_path):
+    """Numbers that are not finite, that are very long, and any text come back as they were."""
+    given = [
+        {"x": [1.5, float("inf"), None]},
+        {"x": {"y": -float("inf")}},
+        {"x": 10**30, "y": 0.1},
+        {"x": "naïve \u2028"},
+    ]
+    writer = SegmentWriter(tmp_path)
+    writer.write([encode(record) for record in given])
+    writer.seal()
+    (segment,) = sealed_segments(tmp_path)
+    assert load_segment(segment).records == given
+    for wrong in ({"x": object()}, {"x": "\ud800"}):
+        with pytest.raises((TypeError, ValueError)):
+            encode(wrong)
 
 
 def test_rows_and_labels_are_joined(tmp_path, churn):
