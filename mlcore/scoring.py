@@ -6,6 +6,7 @@ import json
 import shutil
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -96,17 +97,24 @@ def score_file(
 
 
 class _Whole:
-    """The file that is written part by part, and has its name when nothing went wrong."""
+    """The file that is written part by part, beside the scoring, and has its name when nothing went wrong."""
 
     def __init__(self, destination: Path) -> None:
         self._destination, self._unfinished = destination, destination.with_name(f".{destination.name}.new")
         self._writer: parquet.ParquetWriter | None = None
+        self._thread = ThreadPoolExecutor(1, "scored")
+        self._last: Future[None] | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def write(self, part: pa.Table) -> None:
-        """Append a part."""
+        """Append a part, as soon as the one before it is written: no more than one waits in memory."""
+        if self._last is not None:
+            self._last.result()
+        self._last = self._thread.submit(self._append, part)
+
+    def _append(self, part: pa.Table) -> None:
         import pyarrow as pa
         from pyarrow import parquet
 
@@ -117,13 +125,16 @@ class _Whole:
         self._writer.write_table(part)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if self._writer is None:
-            return
-        self._writer.close()
-        if error is None:
-            self._unfinished.replace(self._destination)
-        else:
-            self._unfinished.unlink()
+        whole = False
+        try:
+            if self._last is not None:
+                self._last.result()
+            whole = error is None and self._writer is not None
+        finally:
+            self._thread.shutdown()
+            if self._writer is not None:
+                self._writer.close()
+                self._unfinished.replace(self._destination) if whole else self._unfinished.unlink()
 
 
 def _answers(path: Path, attempt: _Attempt, model_version: int, spool: Spool | None) -> tuple[bool, pa.Array]:
@@ -213,7 +224,8 @@ def _batches(source: str, batch_rows: int, contract: DataContract) -> Iterator[p
 
     try:
         if source.endswith(".parquet"):
-            for batch in parquet.ParquetFile(source).iter_batches(batch_rows):
+            # what is read ahead stays in memory: the whole file would
+            for batch in parquet.ParquetFile(source, pre_buffer=False).iter_batches(batch_rows):
                 yield pa.Table.from_batches([batch])
         elif source.endswith(".csv"):
             # the contract says what its columns are; a guess from the first rows may be wrong for later ones
