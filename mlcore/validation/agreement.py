@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from mlcore.metrics import Metric, Output, metric_named
+from mlcore.metrics import Output, metric_named
 from mlcore.validation.bootstrap import Interval, expanded_interval
 from mlcore.validation.report import GuardResult, Outcome
 
@@ -45,10 +45,10 @@ class Agreement:
 
 def agreement(subject: Subject) -> Agreement:
     """Return how the answers of challenger and champion go with the target."""
-    tables = [_products(subject.truth, output) for output in (subject.challenger, subject.opponent)]
+    tables = _tables(subject)
     totals = subject.resampler.totals(np.concatenate(tables, axis=1))
     own, other = (_correlations(sums) for sums in np.split(totals, [tables[0].shape[1]], axis=1))
-    value, others = (float(_correlations(table.sum(axis=0)[None])[0]) for table in tables)
+    value, others = _values(tables)
 
     def interval(found: float, replicates: Array) -> Interval:
         return expanded_interval(found, replicates, subject.resampler.units, _SURELY)
@@ -70,9 +70,15 @@ def labels_mixed_up(subject: Subject) -> Iterator[GuardResult]:
     vouched = subject.usecase.contract.target.name in subject.usecase.validation.leaks.allow
     if subject.first or vouched or not math.isfinite(own):
         return
-    found = agreement(subject)
-    now, most = _told_now(subject, found, metric)
+    # nothing is resampled where the champion tells these rows as it told its own
+    value, others = _values(_tables(subject))
+    now = max(others, 0.0) ** 2 if regression else metric.value(subject.truth, subject.opponent)
     told = f"the champion's {metric.name} was {own:.2f} and is {now:.2f} on these rows"
+    if not own - now >= _LOST:
+        yield GuardResult("leak", "labels mixed up", "passed", told, value - others, 0.0)
+        return
+    found = agreement(subject)
+    most = max(found.champion.upper, 0.0) ** 2 if regression else subject.compare(metric).opponent.upper
     # it was measured on other rows, about as many, and their luck is in it as well
     lost, learned = own - now >= _LOST + math.sqrt(2) * (most - now), found.difference.lower > 0
     if lost:
@@ -89,13 +95,14 @@ def labels_mixed_up(subject: Subject) -> Iterator[GuardResult]:
     yield GuardResult("leak", "labels mixed up", outcome, told, found.difference.value, 0.0)
 
 
-def _told_now(subject: Subject, found: Agreement, metric: Metric) -> tuple[float, float]:
-    """Return how well the champion tells these rows, and at most, as its own score told of its own."""
-    if subject.challenger.probabilities is not None:
-        opponent = subject.compare(metric).opponent
-        return opponent.value, opponent.upper
-    value, most = (max(number, 0.0) ** 2 for number in (found.champion.value, found.champion.upper))
-    return value, most
+def _tables(subject: Subject) -> list[Array]:
+    return [_products(subject.truth, output) for output in (subject.challenger, subject.opponent)]
+
+
+def _values(tables: list[Array]) -> tuple[float, float]:
+    """Return the correlation of the challenger's answers, and of the champion's, without resamples."""
+    value, others = (float(_correlations(table.sum(axis=0)[None])[0]) for table in tables)
+    return value, others
 
 
 def _products(truth: Array, output: Output) -> Array:

@@ -117,8 +117,9 @@ def _shares_exchanged(subject: Subject) -> GuardResult | None:
     for a, b in itertools.combinations(np.argsort(-said, kind="stable")[:_MOST_LABELS].tolist(), 2):
         near = max(abs(said[a] - now[b]), abs(said[b] - now[a]))
         far = min(abs(said[a] - now[a]), abs(said[b] - now[b]))
-        follows = correlation(probabilities[:, a], (subject.truth == classes[a]).astype(float)) >= FOLLOWS
-        if near <= _SHARE_NEAR and far >= _SHARE_FAR and not follows:
+        if near > _SHARE_NEAR or far < _SHARE_FAR:
+            continue
+        if correlation(probabilities[:, a], (subject.truth == classes[a]).astype(float)) < FOLLOWS:
             sentence = (
                 f"the champion expects {classes[a]} in {said[a]:.0%} of these rows and {classes[b]} in {said[b]:.0%}, "
                 f"and they are {now[a]:.0%} and {now[b]:.0%}: are these labels swapped in the data? If they did "
@@ -152,6 +153,8 @@ def _partly_exchanged(subject: Subject) -> GuardResult | None:
         pair = np.concatenate([rows[first], rows[second]])
         champion, challenger = (_between(model[first][pair], model[second][pair]) for model in models)
         alike = correlation(champion, challenger)
+        if alike > _OPPOSITE:
+            continue
         # a calibrated model's answers correlate with what they are about as their spread is to that of a yes or no
         claimed = float(champion.std() / np.sqrt(max(1 - champion.mean() ** 2, 1e-12)))
         fit = correlation(champion, (subject.truth[pair] == first).astype(float))
@@ -161,7 +164,7 @@ def _partly_exchanged(subject: Subject) -> GuardResult | None:
             against = float(stats.norm.ppf(stats.norm.cdf(_SURELY_AGAINST) / len(both)))
         else:
             against = -_EXCHANGE_DEVIATIONS
-        if alike <= _OPPOSITE and fit * np.sqrt(len(pair)) <= against:
+        if fit * np.sqrt(len(pair)) <= against:
             found.append((alike, fit, first, second))
     if not found:
         return None

@@ -24,7 +24,7 @@ _FEWEST_ROWS: Final = 40
 #: table may have so many of them at any level, by all its numbers or by its fine ones: those of so many values.
 _RARE: Final = (0.01, 0.001)
 _RARE_TABLES: Final = 1e-4
-_FINE: Final = (0, 30)
+_FINE: Final = (1, 30)
 _FEWEST_COPIES: Final = 5
 #: Held-out rows that are looked at, training rows they are looked for among, windows these are cut into, and columns.
 _MOST_ROWS: Final = 2_000
@@ -167,7 +167,7 @@ def _placed(fitted: Array, asked: Array, rng: np.random.Generator, fewest_values
         return None
     fitted, asked = (side / largest for side in sides)
     values = np.unique(np.concatenate([fitted[known[0]], asked[known[1]]]))
-    if len(values) < 3 or len(np.unique(fitted[known[0]])) < max(fewest_values, 1):
+    if len(values) < 3 or len(np.unique(fitted[known[0]])) < fewest_values:
         return None
     middle, edges = float(np.median(fitted[known[0]])), (values[1:] + values[:-1]) / 2
     edges = np.concatenate([[2 * values[0] - edges[0]], edges, [2 * values[-1] - edges[-1]]])
