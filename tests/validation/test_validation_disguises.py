@@ -36,7 +36,7 @@ def table(name: str) -> pd.DataFrame:
     return frame if name == "diabetes" else frame.assign(y=frame["y"].map("label {}".format))
 
 
-def case(frame: pd.DataFrame, *, time: bool = False, duplicates: str = "keep", **validation: object) -> UseCase:
+def case(frame: pd.DataFrame, *, time: bool = False, **validation: object) -> UseCase:
     """Return a use case of any table whose target is y; of others than numbers and times columns are categories.
 
     Rows of its table may repeat by themselves.
@@ -60,7 +60,7 @@ def case(frame: pd.DataFrame, *, time: bool = False, duplicates: str = "keep", *
                 "task": "regression" if regression else "classification",
                 "columns": [column(name) for name in frame.columns],
             },
-            "cleaning": {"exact_duplicates": duplicates},
+            "cleaning": {"exact_duplicates": "keep"},
             "training": {"candidates": [{"name": "linear", "estimator": estimator}]},
             "validation": {"resamples": 200, **validation},
         },
