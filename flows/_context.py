@@ -17,6 +17,7 @@ from prefect.states import Completed, Failed
 
 from flows._server import Server
 from flows._strays import ignore_unknown
+from flows._termination import end_when_told
 from flows.settings import Settings, settings
 from mlcore.errors import MLOpsError, storage_error
 from mlcore.ledger.store import Ledger
@@ -130,6 +131,7 @@ def stage(name: str, **options: Any) -> Callable[[Callable[P, Awaitable[R]]], An
 
         @functools.wraps(function)
         async def run(*args: P.args, **kwargs: P.kwargs) -> Any:
+            end_when_told()
             given = signature.bind(*args, **kwargs).arguments
             try:
                 if given.get("event_id") and (unknown := ignore_unknown(given["usecase"], given["event_id"])):
