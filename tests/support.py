@@ -9,6 +9,11 @@ from contextlib import contextmanager
 import numpy as np
 import pandas as pd
 
+#: Seconds that a test waits for what comes of itself, on a machine where starting Python takes ten.
+PATIENCE_SECONDS = 120.0
+#: pytest writes the test and its phase into the environment; a part that is started in a later one must not differ.
+STEADY = {"PYTEST_CURRENT_TEST": "an installation"}
+
 
 def churn_rows(count: int, seed: int = 0, start: str = "2026-01-05") -> pd.DataFrame:
     """Customers who leave the more the more they call and pay."""

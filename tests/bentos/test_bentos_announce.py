@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from bentos.announce import Announcer
+from tests.support import PATIENCE_SECONDS
 
 received: list[tuple[str, str | None, list[dict]]] = []
 
@@ -41,7 +42,7 @@ def server() -> Iterator[str]:
 def test_an_event_reaches_the_server(server):
     """A list of one event, with the segment's name and the server's password."""
     Announcer(server, "churn", "admin:secret").announce("seg-1")
-    until = time.monotonic() + 5
+    until = time.monotonic() + PATIENCE_SECONDS
     while not received and time.monotonic() < until:
         time.sleep(0.01)
     ((path, authorization, (event,)),) = received

@@ -24,7 +24,7 @@ from mlcore.capture.segments import read_segment, sealed_segments
 from mlcore.errors import DeploymentError, PackagingError, ServerError
 from mlcore.modelstore import ModelMetadata, save_model
 from mlcore.training.run import golden_rows, train_model
-from tests.support import churn_rows
+from tests.support import PATIENCE_SECONDS, churn_rows
 
 ROOT = Path(__file__).parents[2]
 ROW = {"customer_id": 7, "seen_at": "2026-03-01T12:00:00Z", "plan": "pro", "monthly_fee": 20.5, "calls": 3}
@@ -46,7 +46,7 @@ def start(home: Path, port: int) -> subprocess.Popen[bytes]:
     """Start a host and wait until it answers."""
     command = [sys.executable, "-m", "bentos.host", "--port", str(port), "--state-dir", str(home / "host")]
     process = spawn(command, log=home / "host.log", environment={"MLOPS_SPOOL": str(home / "spool")})
-    until = time.monotonic() + 20
+    until = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < until:
         try:
             httpx.get(f"http://127.0.0.1:{port}/nobody/info")
@@ -168,7 +168,7 @@ def test_scored_rows_and_labels_are_captured(service):
     assert httpx.post(f"{service.url}/labels", json={"labels": [{"id": ids[0], "value": True}]}).json() == {
         "accepted": 1
     }
-    until = time.monotonic() + 10
+    until = time.monotonic() + PATIENCE_SECONDS
     found: list[dict] = []
     while time.monotonic() < until and not any(r["kind"] == "label" and r["row_id"] == ids[0] for r in found):
         time.sleep(0.3)

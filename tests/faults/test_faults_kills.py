@@ -27,6 +27,7 @@ from mlcore.ledger import audit
 from mlcore.ledger.records import AuditEntry, Retraining
 from mlcore.ledger.store import Ledger
 from tests.faults.conftest import Nursery, in_each_state
+from tests.support import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(900)]
@@ -224,13 +225,13 @@ def _host(state: Path) -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        until = time.monotonic() + 60
+        until = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < until and not _is_open(port):
             time.sleep(0.1)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(60)
+        process.wait(PATIENCE_SECONDS)
 
 
 def _is_open(port: int) -> bool:

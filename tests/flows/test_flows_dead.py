@@ -20,6 +20,7 @@ from flows._cli import apply
 from flows._dead import tell_ends, worker_name
 from flows._server import Server
 from flows.settings import Settings
+from tests.support import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 MINE = worker_name(Path("/home/of/mine"))
@@ -131,12 +132,12 @@ def test_a_run_that_outlives_its_worker_is_watched_to_its_end(living, monkeypatc
     assert recorder.told == {}
     living.kill()
     living.wait()
-    until = time.monotonic() + 20
+    until = time.monotonic() + PATIENCE_SECONDS
     while not recorder.told and time.monotonic() < until:
         time.sleep(0.01)
     assert [*recorder.told] == ["living/set_state"]
     recorder.runs = []
-    watching.join(20)
+    watching.join(PATIENCE_SECONDS)
     assert not watching.is_alive()
 
 

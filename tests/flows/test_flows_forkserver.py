@@ -16,6 +16,7 @@ import pytest
 
 from flows import _forkserver, _launch
 from flows._cli.stack import Stack
+from tests.support import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -99,7 +100,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     site.close()
 
 
-def until(find: Callable[[], bool], seconds: float = 20.0) -> None:
+def until(find: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
     """Wait until something is so."""
     end = time.monotonic() + seconds
     while not find():
@@ -120,7 +121,7 @@ def test_a_run_is_a_fork_with_what_the_launcher_has(site):
     kind, pid, run, folder = said(launcher)
     assert (kind, run, folder) == ("fork", "abc", str(site.folder))
     assert pid != launcher.pid
-    assert launcher.wait(20) == 3
+    assert launcher.wait(PATIENCE_SECONDS) == 3
     assert "wrong cannot be imported: ZeroDivisionError" in (site.folder / "log").read_text()
 
 
@@ -130,9 +131,9 @@ def test_signals_and_ends_are_passed_on(site):
     said(stopped)
     _, pid, *_ = said(killed)
     stopped.terminate()
-    assert stopped.wait(20) == 7
+    assert stopped.wait(PATIENCE_SECONDS) == 7
     os.kill(pid, signal.SIGKILL)
-    assert killed.wait(20) == -signal.SIGKILL
+    assert killed.wait(PATIENCE_SECONDS) == -signal.SIGKILL
 
 
 def test_nobody_outlives_who_it_belongs_to(site):
@@ -143,11 +144,11 @@ def test_nobody_outlives_who_it_belongs_to(site):
     until(lambda: not forks[0].is_running())
     assert forks[1].is_running()
     site.server.kill()
-    assert second.wait(20) == -signal.SIGKILL
+    assert second.wait(PATIENCE_SECONDS) == -signal.SIGKILL
     until(lambda: not forks[1].is_running())
     alone = site.launch()
     assert said(alone)[:2] == ("alone", alone.pid)
-    assert alone.wait(20) == 0
+    assert alone.wait(PATIENCE_SECONDS) == 0
 
 
 def test_a_fork_server_that_is_started_again_is_waited_for(site):
@@ -163,7 +164,7 @@ def test_other_settings_start_by_themselves(site):
     """A fork would not have what was read from them when it was imported; what is of one run alone may differ."""
     alone = site.launch(MLOPS_FAILPOINT="promotion.after-alias")
     assert said(alone)[:2] == ("alone", alone.pid)
-    assert alone.wait(20) == 0
+    assert alone.wait(PATIENCE_SECONDS) == 0
     assert "other settings: MLOPS_FAILPOINT" in (site.folder / "log").read_text()
     assert said(site.launch(PREFECT__WORKER_ID="x"))[0] == "fork"
 
@@ -177,7 +178,7 @@ def test_changed_code_is_imported_anew_and_no_fork_is_lost(site):
     assert said(site.launch())[0] == "fork"
     assert site.server.poll() is None
     before.terminate()
-    assert before.wait(20) == 7
+    assert before.wait(PATIENCE_SECONDS) == 7
 
 
 def test_nobody_is_forked_from_a_process_with_threads(tmp_path):

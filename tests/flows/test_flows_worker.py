@@ -17,6 +17,7 @@ from prefect.workers.process import ProcessWorker
 
 from flows import _worker
 from flows.settings import Settings
+from tests.support import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 EVENT = str(uuid.uuid4())
@@ -182,7 +183,7 @@ def test_a_worker_in_the_background_stops_when_told_to(tmp_path):
         assert worker.stdout is not None
         assert worker.stdout.readline() == "at work\n"
         worker.terminate()
-        assert worker.wait(60) == 0
+        assert worker.wait(PATIENCE_SECONDS) == 0
     finally:
         worker.kill()
         worker.wait()

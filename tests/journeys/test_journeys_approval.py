@@ -22,6 +22,7 @@ from mlcore.ledger.records import Approval, ApprovalAnswer, Evaluation, ModelVer
 from mlcore.ledger.store import Ledger, Transaction
 from mlcore.usecase import load_usecase
 from tests.journeys.test_journeys_loop import PATIENCE, ROOT, Installation
+from tests.support import STEADY
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(2 * PATIENCE)]
 PEOPLE = ("ann@example.org", "bob@example.org")
@@ -37,7 +38,8 @@ def here(tmp_path_factory) -> Iterator[Installation]:
     written["approval"] = {"required": "always", "approvers": [*PEOPLE, "cy@example.org"], "quorum": 2}
     written["approval"]["self_approval"] = False
     (folder / "usecase.yaml").write_text(yaml.safe_dump(written))
-    stack = Stack(home, server_port=free_port(), host_port=free_port(), usecases=home / "usecases")
+    usecases = home / "usecases"
+    stack = Stack(home, server_port=free_port(), host_port=free_port(), usecases=usecases, environment=STEADY)
     ledger = Ledger.open(f"sqlite:///{home / 'ledger.db'}")
     with stack:
         yield Installation(stack, ledger)

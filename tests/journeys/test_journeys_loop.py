@@ -12,6 +12,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -42,7 +43,7 @@ from mlcore.ledger.records import (
     Window,
 )
 from mlcore.ledger.store import Ledger
-from tests.support import churn_rows
+from tests.support import STEADY, churn_rows
 
 ROOT = Path(__file__).parents[2]
 T = TypeVar("T")
@@ -91,15 +92,18 @@ class Installation:
         assert killed
         return killed
 
-    def carried_on_in_time(self, run_id: str, since: float, seconds_at_most: float = 5.0) -> None:
-        """Check that a run was at work soon after a moment; a machine where Python starts slowly may take longer."""
-        began = time.monotonic()
-        subprocess.run([sys.executable, "-c", "import prefect.flow_engine, flows.retrain"], check=True, cwd=ROOT)
-        start_seconds = time.monotonic() - began
-        run = self.stack.server.flow_run(run_id)
-        seconds = datetime.fromisoformat(run["start_time"]).timestamp() - since
-        print(f"carried on after {seconds:.2f} s; a start of Python takes {start_seconds:.2f} s")  # noqa: T201
-        assert seconds < seconds_at_most * max(1.0, start_seconds / 2.5)
+    @contextmanager
+    def unscheduled(self) -> Iterator[None]:
+        """Take the schedule away from `maintain`: what is carried on meanwhile was told of, and waited for no minute.
+
+        How long that takes is measured by ``python -m benchmarks recovery``.
+        """
+        (found,) = (item for item in self.stack.server.deployments() if item["entrypoint"].endswith(":maintain"))
+        self.stack.server._call("POST", f"/deployments/{found['id']}/pause_deployment")
+        try:
+            yield
+        finally:
+            self.stack.server._call("POST", f"/deployments/{found['id']}/resume_deployment")
 
     def processes(self, name: str) -> Iterator[tuple[psutil.Process, str]]:
         """Yield the processes in which runs called `name` are at work, with the runs' ids."""
@@ -130,7 +134,8 @@ class Installation:
 def here(tmp_path_factory) -> Iterator[Installation]:
     """One installation for the tests of this file, in the order they stand."""
     home = tmp_path_factory.mktemp("installation")
-    stack = Stack(home, server_port=free_port(), host_port=free_port(), usecases=ROOT / "tests" / "usecases")
+    usecases = ROOT / "tests" / "usecases"
+    stack = Stack(home, server_port=free_port(), host_port=free_port(), usecases=usecases, environment=STEADY)
     ledger = Ledger.open(f"sqlite:///{home / 'ledger.db'}")
     with stack:
         yield Installation(stack, ledger)
@@ -258,17 +263,17 @@ def test_6_a_stage_can_be_started_by_hand_and_a_killed_one_is_carried_on(here, t
     churn_rows(2500, seed=0).to_csv(tmp_path / "more.csv", index=False)
     here.stack.server.run_deployment("publish-dataset/default", {"usecase": "churn", "uri": str(tmp_path / "more.csv")})
     here.until(lambda view: view.first(Retraining, usecase="churn", state="running"))
-    killed, since = here.kill("retrain-churn"), time.time()
-    taken = here.until(lambda view: view.first(Retraining, usecase="churn", state="running", cause_key="dataset:2"))
-    taken = here.until(
-        lambda view: (
-            None if (found := view.get(Retraining, decision_id=taken.decision_id)).flow_run_id == killed else found
+    with here.unscheduled():
+        killed = here.kill("retrain-churn")
+        taken = here.until(lambda view: view.first(Retraining, usecase="churn", state="running", cause_key="dataset:2"))
+        taken = here.until(
+            lambda view: (
+                None if (found := view.get(Retraining, decision_id=taken.decision_id)).flow_run_id == killed else found
+            )
         )
-    )
     # the crash itself woke another run; nobody waited for a lease or a schedule
     woken = here.stack.server.flow_run(taken.flow_run_id)
     assert (woken["created_by"] or {})["type"] == "AUTOMATION"
-    here.carried_on_in_time(woken["id"], since)
     here.until(lambda view: not view.first(Retraining, usecase="churn", state="running"))
     done = here.until(lambda view: view.first(Retraining, usecase="churn", cause_key="dataset:2", state="done"))
     with here.ledger.read() as view:

@@ -29,7 +29,7 @@ from mlcore.ledger.records import Approval, Deployment
 from mlcore.ledger.store import Ledger
 from tests.journeys.test_journeys_approval import _ask, _resume
 from tests.journeys.test_journeys_loop import PATIENCE, ROOT, Installation, _announce
-from tests.support import churn_rows, postgres_database
+from tests.support import STEADY, churn_rows, postgres_database
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(2 * PATIENCE)]
 CREDENTIAL = "operator:a-secret:with-a-colon"
@@ -104,7 +104,7 @@ def here(tmp_path_factory, databases) -> Iterator[Installation]:
         server_port=free_port(),
         host_port=free_port(),
         usecases=home / "usecases",
-        environment={"PREFECT_SERVER_API_AUTH_STRING": CREDENTIAL, **databases},
+        environment={"PREFECT_SERVER_API_AUTH_STRING": CREDENTIAL, **databases, **STEADY},
     )
     ledger = Ledger.open(databases.get("MLOPS_LEDGER_URL", f"sqlite:///{home / 'ledger.db'}"))
     with stack:
