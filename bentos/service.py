@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import json
 import logging
@@ -10,6 +9,7 @@ import os
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 
 from bentos.announce import Announcer
 from bentos.schema import PredictResponse, frame_of, label_request, predict_request
+from bentos.scorer import Rows, Scorer
 from mlcore import failpoints
 from mlcore.capture.records import label_record, prediction_record
 from mlcore.capture.spool import Spool
@@ -34,8 +35,6 @@ BUNDLE: Final = Path(__file__).resolve().parent.parent / "bundle"
 BUNDLE_FACTS: Final = "service.json"
 BUNDLE_CODE: Final = "usecase"
 _MOST_BODY_BYTES: Final = 32 * 1024 * 1024
-#: From so many rows on a request is scored beside the event loop, so that others, and probes, are answered meanwhile.
-_MANY_ROWS: Final = 256
 
 log = logging.getLogger("bentos.service")
 app = FastAPI(title="Model service", docs_url="/docs", openapi_url="/openapi.json")
@@ -52,6 +51,7 @@ class Serving:
     request: type[BaseModel]
     labels: type[BaseModel]
     spool: Spool | None
+    scorer: Scorer
 
     @property
     def usecase(self) -> str:
@@ -83,6 +83,7 @@ def load(folder: Path = BUNDLE) -> Serving:
         ),
         labels=label_request(model.contract),
         spool=spool,
+        scorer=Scorer(partial(_score, model), together=not model.pipeline[0].looks_back),
     )
 
 
@@ -105,8 +106,7 @@ async def predict(request: Request) -> Response:
     rows = [row.model_dump() for row in parsed.rows]
     history = [row.model_dump() for row in getattr(parsed, "history", ())]
     try:
-        many = len(rows) + len(history) >= _MANY_ROWS
-        output = await asyncio.to_thread(_score, rows, history) if many else _score(rows, history)
+        output = await serving.scorer.output(rows, history)
     except (ValueError, OwnCodeError) as error:
         # such values were not in the data it was tried with; the caller can read why, the service goes on
         return _refusal(422, [f"rows: the model cannot score them: {str(error).splitlines()[0][:200]}"])
@@ -136,7 +136,7 @@ async def predict(request: Request) -> Response:
     )
 
 
-def _score(rows: list[dict[str, Any]], history: list[dict[str, Any]]) -> Output:
+def _score(model: LoadedModel, rows: Rows, history: Rows) -> Output:
     """Return the model's answers to `rows`.
 
     Raises
@@ -146,10 +146,8 @@ def _score(rows: list[dict[str, Any]], history: list[dict[str, Any]]) -> Output:
     OwnCodeError
         If an own function fails on them.
     """
-    assert serving is not None
-    contract = serving.model.contract
-    earlier = frame_of(history, contract, with_target=True) if history else None
-    output = serving.model.output(frame_of(rows, contract), earlier)
+    earlier = frame_of(history, model.contract, with_target=True) if history else None
+    output = model.output(frame_of(rows, model.contract), earlier)
     for numbers in (output.values if output.classes is None else None, output.probabilities):
         if numbers is not None and not np.isfinite(numbers).all():
             bad = int(np.argwhere(~np.isfinite(numbers))[0][0])

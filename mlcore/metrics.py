@@ -65,8 +65,8 @@ class Output:
         """Probability of the label given, shape (n_rows,); None for regression."""
         return None if self.probabilities is None else self.probabilities.max(axis=1)
 
-    def take(self, rows: Array) -> Output:
-        """Return the answers for `rows`, a mask or positions."""
+    def take(self, rows: Array | slice) -> Output:
+        """Return the answers for `rows`, a mask, positions or a slice."""
         probabilities = None if self.probabilities is None else self.probabilities[rows]
         return Output(self.values[rows], probabilities, self.classes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -114,6 +115,24 @@ def test_answers_carry_ids_and_the_version(service):
     for item in answer["predictions"]:
         assert isinstance(item["prediction"], bool)
         assert sum(item["probabilities"].values()) == pytest.approx(1)
+
+
+def test_everybody_gets_the_answer_to_his_own_rows(service):
+    """What is asked at the same moment is scored together, and answered as if it had been asked alone."""
+    bodies = [{"rows": [{**ROW, "calls": calls, "monthly_fee": fee}]} for calls in range(8) for fee in (9.5, 80.0)]
+    bodies += [{"rows": [{**ROW, "calls": calls} for calls in range(3)]}]
+
+    async def ask() -> list[httpx.Response]:
+        async with httpx.AsyncClient(timeout=60) as client:
+            return await asyncio.gather(*(client.post(f"{service.url}/predict", json=body) for body in bodies))
+
+    def told(answer: httpx.Response) -> list[tuple[bool, dict[str, float]]]:
+        assert answer.status_code == 200, answer.text
+        return [(item["prediction"], item["probabilities"]) for item in answer.json()["predictions"]]
+
+    alone = [told(httpx.post(f"{service.url}/predict", json=body, timeout=60)) for body in bodies]
+    assert [told(answer) for answer in asyncio.run(ask())] == alone
+    assert len({str(answer) for answer in alone}) > 8
 
 
 @pytest.mark.parametrize(
