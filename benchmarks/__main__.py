@@ -26,6 +26,7 @@ NAMES = (
     "report",
     "rules",
     "scoring",
+    "serving",
     "training",
     "validity",
 )
