@@ -17,6 +17,7 @@ from bentos.processes import die_with_parent, free_port
 _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 10.0
 _DRAIN_SECONDS: Final = 30.0
+_OPTIONS: Final = "BENTOML_CONFIG_OPTIONS"
 _WORKER: Final = "_bentoml_impl.worker.service"
 
 
@@ -66,7 +67,8 @@ class Child:
                     "BENTOML_DO_NOT_TRACK": "true",
                     # several OpenMP pools in one small machine only fight
                     "OMP_NUM_THREADS": "1",
-                    "BENTOML_CONFIG_OPTIONS": "api_server.logging.access.enabled=false api_server.metrics.enabled=true",
+                    # spans that nobody is sent
+                    _OPTIONS: os.environ.get(_OPTIONS, "api_server.metrics.enabled=true services.tracing.excluded_urls=.*"),
                 },
             )
         child = cls(process, port, log)

@@ -234,7 +234,12 @@ def _describe(error: ValidationError) -> list[str]:
     return found
 
 
-@bentoml.service(name="model", workers=1, traffic={"timeout": 60, "max_concurrency": 512})
+@bentoml.service(
+    name="model",
+    workers=1,
+    traffic={"timeout": 60, "max_concurrency": 512},
+    logging={"access": {"enabled": False}},  # a line for each request costs as much as an answer
+)
 @bentoml.asgi_app(app, path="/")
 class ModelService:
     """One model version behind ``POST /predict``."""

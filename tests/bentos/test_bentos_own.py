@@ -23,11 +23,11 @@ pytestmark = pytest.mark.journey
 CODE = "def per_call(columns):\n    return columns['monthly_fee'] / (columns['calls'] + 1)\n"
 STEP = "{kind: own, columns: [monthly_fee, calls], function: per_call}"
 SERVE = """
-import sys
+import asyncio
 from pathlib import Path
 from bentos import service
-service.serving = service.load(Path("bundle"))
-print(service._score([{"monthly_fee": 20.0, "calls": 3, "plan": "pro"}], []).probabilities[0, 1])
+scorer = service.load(Path("bundle")).scorer
+print(asyncio.run(scorer.output([{"monthly_fee": 20.0, "calls": 3, "plan": "pro"}])).probabilities[0, 1])
 """
 
 

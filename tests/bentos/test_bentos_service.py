@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -205,6 +206,9 @@ def test_the_openapi_document_has_the_contracts_columns(service):
     assert document["components"]["schemas"]["Label"]["properties"]["value"]["type"] == "boolean"
     assert httpx.get(f"{service.url}/readyz").status_code == 200
     assert "mlops_rows_scored" in httpx.get(f"{service.url}/metrics").text
+    logs = list(service.state.rglob("*.log"))
+    assert logs
+    assert not any("/predict" in path.read_text() for path in logs)  # requests are counted, not logged one by one
     assert httpx.get(f"{service.url}/info").json()["capture"]["on"]
 
 
@@ -311,6 +315,7 @@ def test_the_bento_has_all_that_a_cluster_needs(service):
     assert "index-url" not in requirements
     assert "bentoml" in (path / "Containerfile").read_text()
     assert "kind: Deployment" in (path / "kubernetes.yaml").read_text()
+    assert importlib.metadata.version("uv")  # or bentoml has pip fetch it, into the environment of a loop at work
     assert not list(path.rglob("flows"))
 
 
