@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -17,7 +18,8 @@ from bentos.processes import die_with_parent, free_port
 _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 10.0
 _DRAIN_SECONDS: Final = 30.0
-_OPTIONS: Final = "BENTOML_CONFIG_OPTIONS"
+#: No spans, which nobody is sent; what the environment says comes after it.
+_OPTIONS: Final = "services.tracing.excluded_urls=.*"
 _WORKER: Final = "_bentoml_impl.worker.service"
 
 
@@ -28,12 +30,13 @@ class ChildError(Exception):
 class Child:
     """A running ``bentoml serve``; `in_flight` requests are being answered by it."""
 
-    def __init__(self, process: asyncio.subprocess.Process, port: int, log: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, port: int, log: Path, home: Path) -> None:
         self.in_flight = 0
         self._process = process
         self._workers: dict[int, psutil.Process] = {}
         self.port = port
         self.log = log
+        self._home = home
 
     @property
     def url(self) -> str:
@@ -41,8 +44,8 @@ class Child:
         return f"http://127.0.0.1:{self.port}"
 
     @classmethod
-    async def start(cls, bento_path: str, log: Path, session: aiohttp.ClientSession) -> Self:
-        """Start the Bento in `bento_path` and wait until it is ready.
+    async def start(cls, bento_path: str, log: Path, homes: Path, session: aiohttp.ClientSession) -> Self:
+        """Start the Bento in `bento_path`, with a home of its own in `homes`, and wait until it is ready.
 
         Raises
         ------
@@ -53,6 +56,7 @@ class Child:
             raise ChildError(f"there is no Bento at {bento_path}")
         log.parent.mkdir(parents=True, exist_ok=True)
         port = free_port()
+        home = homes / str(port)
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -67,11 +71,12 @@ class Child:
                     "BENTOML_DO_NOT_TRACK": "true",
                     # several OpenMP pools in one small machine only fight
                     "OMP_NUM_THREADS": "1",
-                    # spans that nobody is sent
-                    _OPTIONS: os.environ.get(_OPTIONS, "api_server.metrics.enabled=true services.tracing.excluded_urls=.*"),
+                    # where two services share a home, the start of one empties the counters of the other
+                    "BENTOML_HOME": str(home),
+                    "BENTOML_CONFIG_OPTIONS": f"{_OPTIONS} {os.environ.get('BENTOML_CONFIG_OPTIONS', '')}".strip(),
                 },
             )
-        child = cls(process, port, log)
+        child = cls(process, port, log, home)
         await child._wait_until_ready(session)
         return child
 
@@ -82,6 +87,7 @@ class Child:
         for worker in self._workers.values():
             if worker.is_running():
                 worker.kill()
+        shutil.rmtree(self._home, ignore_errors=True)
 
     async def retire(self) -> None:
         """Let it finish what it was asked, then stop it."""

@@ -12,6 +12,7 @@ import asyncio
 import logging
 import os
 import secrets
+import shutil
 from collections.abc import Coroutine
 from dataclasses import asdict
 from pathlib import Path
@@ -30,6 +31,7 @@ from mlcore.policy.serving import TrialPolicy
 
 log = logging.getLogger("bentos.host")
 TOKEN_FILE: Final = "token"
+_HOMES: Final = "homes"
 _MOST_BODY_BYTES: Final = 64 * 1024 * 1024
 _SLOWEST_RETRY_SECONDS: Final = 30.0
 
@@ -105,6 +107,7 @@ class Host:
     async def _start(self, _: web.Application) -> None:
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=False)
         self._gateway = Gateway(self._services, self._session)
+        shutil.rmtree(self.state_dir / _HOMES, ignore_errors=True)  # of services that died with a host before
         for name in self._desired:
             service = self._services[name] = Service()
             self._spawn(self._keep_up(name, service))
@@ -190,7 +193,7 @@ class Host:
 
     async def _launch(self, placement: Placement) -> Child:
         log_file = self.state_dir / "logs" / f"{placement.usecase}.log"
-        return await Child.start(placement.bento_path, log_file, self._session)
+        return await Child.start(placement.bento_path, log_file, self.state_dir / _HOMES, self._session)
 
     async def _keep_up(self, name: str, service: Service, child: Child | None = None) -> None:
         """Start a use case's process again whenever it ended by itself, until another took its place."""

@@ -261,6 +261,9 @@ def test_a_version_that_answers_wrongly_takes_no_traffic(service, tmp_path):
     (model / "manifest.json").write_bytes(canonical_bytes(manifest))
     with pytest.raises(DeploymentError, match="golden row 0"):
         service.target.deploy("churn", 9, str(wrong))
+    # nor does its start take away what was counted
+    httpx.post(f"{service.url}/predict", json={"rows": [ROW]}).raise_for_status()
+    assert f'mlops_rows_scored_total{{model_version="{before}"' in httpx.get(f"{service.url}/metrics").text
     assert service.target.status("churn").model_version == before
     with pytest.raises(DeploymentError, match="no Bento"):
         service.target.deploy("churn", 9, str(tmp_path / "nothing"))
@@ -296,6 +299,7 @@ def test_rollback_and_stop(service):
     assert service.target.stop("churn")
     assert httpx.get(f"{service.url}/info").status_code == 404
     assert service.target.status("churn") is None
+    assert list((service.state / "homes").iterdir()) == []
     service.target.deploy("churn", 1, str(service.bentos[0].path))
 
 
