@@ -26,7 +26,7 @@ class Scorer:
 
     Nearly all that one row costs, a hundred do, too: a frame, a call of the model. So what comes in while the event
     loop handles what came in before is scored at once; nobody waits for more to come. Each row gets the answer that it
-    gets alone: a model for which that is not so is asked about each request by itself.
+    gets alone, but for the last bit of a sum: a model for which that is not so is asked about each request by itself.
 
     Parameters
     ----------
