@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from mlcore.errors import OwnCodeError
@@ -15,10 +15,12 @@ Rows = Sequence[Mapping[str, Any]]
 MANY_ROWS: Final = 256
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class _Batch:
-    rows: list[Mapping[str, Any]] = field(default_factory=list)
-    task: asyncio.Task[Output] | None = None
+    """Rows that are gathered until the loop comes to the task, and the task that answers them."""
+
+    rows: list[Mapping[str, Any]]
+    task: asyncio.Task[Output]
 
 
 class Scorer:
@@ -55,11 +57,10 @@ class Scorer:
             return self._score(rows, history)
         batch = self._batch
         if batch is None or len(batch.rows) + len(rows) > MANY_ROWS:
-            batch = self._batch = _Batch()
-            batch.task = asyncio.create_task(self._answer(batch))
-        assert batch.task is not None
+            gathered: list[Mapping[str, Any]] = []
+            batch = self._batch = _Batch(gathered, asyncio.create_task(self._answer(gathered)))
         first = len(batch.rows)
-        batch.rows += rows
+        batch.rows.extend(rows)
         try:
             # who goes away must not take the answer with him
             output = await asyncio.shield(batch.task)
@@ -69,7 +70,7 @@ class Scorer:
             return self._score(rows, ())  # it may be another's rows that cannot be scored
         return output.take(slice(first, first + len(rows)))
 
-    async def _answer(self, batch: _Batch) -> Output:
-        if self._batch is batch:
+    async def _answer(self, gathered: Rows) -> Output:
+        if self._batch is not None and self._batch.rows is gathered:
             self._batch = None
-        return self._score(batch.rows, ())
+        return self._score(gathered, ())

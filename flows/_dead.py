@@ -11,7 +11,8 @@ from typing import Final
 from flows._server import Server
 
 _UNENDED: Final = ("PENDING", "RUNNING", "CANCELLING")
-_RUN: Final = "PREFECT__FLOW_RUN_ID"
+#: Variable of the process that a run has, and of no other.
+RUN: Final = "PREFECT__FLOW_RUN_ID"
 
 
 def worker_name(home: Path) -> str:
@@ -59,6 +60,6 @@ def _alive() -> Iterator[str]:
 
     for process in psutil.process_iter():
         try:
-            yield process.environ().get(_RUN, "")
+            yield process.environ().get(RUN, "")
         except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
             continue

@@ -14,11 +14,12 @@ import threading
 import time
 from typing import Final
 
+from flows._dead import RUN
+
 #: Time for what a run does when it is told to stop: undo, give back its lease, tell the server.
 GRACE_SECONDS: Final = 10.0
 #: As a shell says it of a process that SIGTERM has ended.
 EXIT_CODE: Final = 128 + signal.SIGTERM
-_RUN: Final = "PREFECT__FLOW_RUN_ID"
 
 
 def end_when_told() -> None:
@@ -26,7 +27,7 @@ def end_when_told() -> None:
 
     What a run that was killed leaves is carried on, and so is this.
     """
-    if _RUN in os.environ and threading.current_thread() is threading.main_thread():
+    if RUN in os.environ and threading.current_thread() is threading.main_thread():
         watch(GRACE_SECONDS)
 
 

@@ -92,6 +92,16 @@ class Installation:
         assert killed
         return killed
 
+    def taken_over(self, cause_key: str, killed: str) -> str:
+        """Wait until another run than the one that was killed has a retraining of churn, and return that run."""
+        return self.until(
+            lambda view: (
+                found.flow_run_id
+                if (found := view.first(Retraining, usecase="churn", cause_key=cause_key)).flow_run_id != killed
+                else None
+            )
+        )
+
     @contextmanager
     def unscheduled(self) -> Iterator[None]:
         """Take the schedule away from `maintain`: what is carried on meanwhile was told of, and waited for no minute.
@@ -265,14 +275,9 @@ def test_6_a_stage_can_be_started_by_hand_and_a_killed_one_is_carried_on(here, t
     here.until(lambda view: view.first(Retraining, usecase="churn", state="running"))
     with here.unscheduled():
         killed = here.kill("retrain-churn")
-        taken = here.until(lambda view: view.first(Retraining, usecase="churn", state="running", cause_key="dataset:2"))
-        taken = here.until(
-            lambda view: (
-                None if (found := view.get(Retraining, decision_id=taken.decision_id)).flow_run_id == killed else found
-            )
-        )
+        taken = here.taken_over("dataset:2", killed)
     # the crash itself woke another run; nobody waited for a lease or a schedule
-    woken = here.stack.server.flow_run(taken.flow_run_id)
+    woken = here.stack.server.flow_run(taken)
     assert (woken["created_by"] or {})["type"] == "AUTOMATION"
     here.until(lambda view: not view.first(Retraining, usecase="churn", state="running"))
     done = here.until(lambda view: view.first(Retraining, usecase="churn", cause_key="dataset:2", state="done"))

@@ -74,17 +74,6 @@ def test_2_the_server_is_away_for_a_minute(here, tmp_path):
     _done(here, 2)  # while it waits it starts again what has ended
 
 
-def _taken_over(here: Installation, number: int, killed: str) -> str:
-    """Wait until another run has a retraining, and return that run."""
-    return here.until(
-        lambda view: (
-            found.flow_run_id
-            if (found := view.first(Retraining, usecase="churn", cause_key=f"dataset:{number}")).flow_run_id != killed
-            else None
-        )
-    )
-
-
 def test_3_a_run_and_its_worker_are_killed(here, tmp_path):
     """Nobody is left who could say that the run died: the next worker does, and the loop goes on."""
     _begin(here, tmp_path, 3)
@@ -94,7 +83,7 @@ def test_3_a_run_and_its_worker_are_killed(here, tmp_path):
         os.kill(here.stack.part("worker").pid, signal.SIGKILL)
         for process, _ in running:
             process.kill()
-        _taken_over(here, 3, killed)
+        here.taken_over("dataset:3", killed)
     assert here.stack.server.flow_run(killed)["state"]["type"] == "CRASHED"
     _done(here, 3)
 
@@ -111,7 +100,7 @@ def test_4_everything_is_killed_and_started_again(here, tmp_path):
                 continue
         here.stack.stop()
         here.stack.start()
-        _taken_over(here, 4, running.flow_run_id)
+        here.taken_over("dataset:4", running.flow_run_id)
     _done(here, 4)
 
 
@@ -119,7 +108,7 @@ def test_5_the_fork_server_is_killed_and_a_run_is_cancelled(here, tmp_path):
     """With the fork server die the worker and all runs, which others carry on; whom a person cancels, nobody does."""
     running = _begin(here, tmp_path, 5)
     os.kill(here.stack.part("forkserver").pid, signal.SIGKILL)
-    taken = _taken_over(here, 5, running.flow_run_id)
+    taken = here.taken_over("dataset:5", running.flow_run_id)
     assert here.stack.server.flow_run(running.flow_run_id)["state"]["type"] == "CRASHED"
     ((launcher, run_id),) = here.processes("retrain-churn")
     assert run_id == taken
