@@ -38,18 +38,25 @@ def numbers(column: Column, known: pd.DataFrame, frame: pd.DataFrame) -> Array:
 
 
 def places(before: Array, now: Array) -> tuple[Array, Array]:
-    """Return both as places among the values of `before`, whatever their scale: between two where a value is new.
+    """Return both as places among the values of `before`, whatever their scale; a new value is between two of them.
+
+    It is on the side of the nearer one: a threshold in the middle of a gap is the same for places and for values.
 
     Examples
     --------
-    >>> places(np.array([1e300, -np.inf, 1e-300, np.nan]), np.array([5.0, 1e-300, 1e301]))
-    (array([ 2.,  0.,  1., nan]), array([1.5, 1. , 2.5]))
+    >>> places(np.array([1e300, -np.inf, 1e-300, np.nan]), np.array([5.0, 1e-300, 9e299, 1e301]))
+    (array([ 2.,  0.,  1., nan]), array([1.25, 1.  , 1.75, 2.5 ]))
     """
     values = np.unique(before[~np.isnan(before)])
+    with np.errstate(invalid="ignore"):  # between the two infinities
+        middles = values[:-1] / 2 + values[1:] / 2
 
     def placed(items: Array) -> Array:
         left, right = (np.searchsorted(values, items, side) for side in ("left", "right"))
-        return np.where(np.isnan(items), np.nan, (left + right - 1) / 2)
+        found = (left + right - 1) / 2
+        between = np.flatnonzero((left == right) & (left > 0) & (left < len(values)))
+        found[between] += np.where(items[between] < middles[left[between] - 1], -0.25, 0.25)
+        return np.where(np.isnan(items), np.nan, found)
 
     return placed(before), placed(now)
 

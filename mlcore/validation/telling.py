@@ -37,6 +37,12 @@ _FIFTHS: Final = 5
 #: A column that equals a target of at least so many values in such a share of the rows was copied from it there.
 _MANY_VALUES: Final = 50
 _EQUAL: Final = 0.2
+#: Of the order of a target it may leave half as much as of the target: an honest column tells the many usual rows best.
+_OF_THE_ORDER: Final = 0.5
+#: A column may be a class of a number where it has at most so many values, and so many rows for each: for the usual one
+#: and for the others at least.
+_MOST_CLASSES: Final = 50
+_ROWS_OF_A_CLASS: Final = 20
 #: A column that tells so much of the labels, or of one of them, is asked whether the other columns tell it, too.
 _MUCH: Final = 0.9
 _MUCH_OF_FEW: Final = 0.7
@@ -60,6 +66,11 @@ class _Table:
         """Return the same for other rows."""
         return replace(self, target=target, truth=truth)
 
+    def ranked(self) -> _Table:
+        """Return the same with both as ranks among the rows fitted on, equal ones their mean."""
+        order = np.sort(self.target)
+        return self.of(*(_ranks(order, side) for side in (self.target, self.truth)))
+
 
 def columns_that_know(usecase: UseCase, train: pd.DataFrame, holdout: pd.DataFrame) -> GuardResult:
     """Predict the target from each column alone: one that nearly gives the answer was most likely made from it.
@@ -76,7 +87,7 @@ def columns_that_know(usecase: UseCase, train: pd.DataFrame, holdout: pd.DataFra
     before, now = (rows.iloc[evenly_spread(len(rows), _MOST_ROWS)] for rows in _apart(train, holdout, contract))
     target, truth = (target_values(rows, contract) for rows in (before, now))
     table = _Table(target, truth, contract.task == "regression", contract.target.name, policy.maximum_column_skill)
-    best, knowing, telling = 0.0, [], []
+    best, knowing, asked, telling = 0.0, [], [], []
     for column in suspects(usecase):
         values = numbers(column, before, before), numbers(column, before, now)
         whole = None
@@ -92,12 +103,19 @@ def columns_that_know(usecase: UseCase, train: pd.DataFrame, holdout: pd.DataFra
             share = _copied(*values, table) if table.regression else 0.0
             if share >= _EQUAL and not made_of_the_past(usecase, train, holdout, column, whole or 0.0):
                 knowing.append(f"{column.name} equals {table.name} in {share:.0%} of the rows")
+            elif table.regression and (share := _classed(*values, table)) >= policy.maximum_column_skill:
+                asked.append(
+                    f"{column.name} tells {share:.1%} of what its few values can tell of the order of {table.name}, as "
+                    "classes made of it do"
+                )
             telling += _telling(column, *values, table, whole or 0.0)
     name, limit = "target in a column", policy.maximum_column_skill
     if knowing:
         return GuardResult("leak", name, "failed", f"{told(knowing)}: {_REMEDY}", best, limit)
-    if telling and (dominant := _dominant(usecase, pd.concat([before, now]), np.concatenate([target, truth]), telling)):
-        return GuardResult("leak", name, "not_judged", f"{told(dominant)}: {_REMEDY}", best, limit)
+    if telling:
+        asked += _dominant(usecase, pd.concat([before, now]), np.concatenate([target, truth]), telling)
+    if asked:
+        return GuardResult("leak", name, "not_judged", f"{told(asked)}: {_REMEDY}", best, limit)
     sentence = f"no column alone explains more than {best:.1%} of {contract.target.name}"
     return GuardResult("leak", name, "passed", sentence, best, limit)
 
@@ -109,10 +127,10 @@ def _telling(column: Column, before: Array, now: Array, table: _Table, whole: fl
     """
     if table.regression:
         return []
-    classes, placed = np.unique(table.target), places(before, now)
+    classes = np.unique(table.target)
     found: list[tuple[float, str, Any]] = [(whole, column.name, None)]
     if len(classes) > 2:
-        found += [(skill, column.name, label) for label, skill in _skill_by_label(*placed, table).items()]
+        found += [(skill, column.name, label) for label, skill in _skill_by_label(before, now, table).items()]
     few = len(np.unique(before[~np.isnan(before)])) <= len(classes)
     return [item for item in found if item[0] >= (_MUCH_OF_FEW if few else _MUCH)]
 
@@ -169,19 +187,18 @@ def _apart(train: pd.DataFrame, holdout: pd.DataFrame, contract: DataContract) -
 
 def _told_by(column: Column, before: Array, now: Array, table: _Table) -> Iterator[tuple[float, str]]:
     """Yield how much a column tells, of all rows and of parts of them, each with a sentence."""
-    values, placed = (before, now), places(before, now)
-    skill = _alone(values, placed, table)
-    yield skill, f"{column.name} alone explains {skill:.1%} of {table.name}"
+    for skill, what in _alone(before, now, table):
+        yield skill, f"{column.name} alone explains {skill:.1%} of {what}"
     for where, known in (
-        ("where it is filled in", (~np.isnan(placed[0]), ~np.isnan(placed[1]))),
-        ("where it is not its most frequent value", _unusual(*placed)),
+        ("where it is filled in", (~np.isnan(before), ~np.isnan(now))),
+        ("where it is not its most frequent value", _unusual(before, now)),
     ):
         if known is None or known[0].all():
             continue
         part = table.of(*_where(known, (table.target, table.truth)))
         if _can_tell(part):
-            skill = _alone(_where(known, values), _where(known, placed), part)
-            yield skill, f"{column.name} alone explains {skill:.1%} of {table.name} {where} ({known[0].mean():.0%})"
+            for skill, what in _alone(*_where(known, (before, now)), part):
+                yield skill, f"{column.name} alone explains {skill:.1%} of {what} {where} ({known[0].mean():.0%})"
     if not table.regression and np.isnan(before).any():
         yield from _told_by_a_gap(column, np.isnan(before), np.isnan(now), table)
 
@@ -190,9 +207,17 @@ def _where(known: tuple[Array, Array], sides: tuple[Array, Array]) -> tuple[Arra
     return sides[0][known[0]], sides[1][known[1]]
 
 
-def _alone(values: tuple[Array, Array], placed: tuple[Array, Array], table: _Table) -> float:
-    """Return what a column tells by the places of its values, or by a line through them."""
-    return max(_skill(*placed, table), _on_a_line(*values, table))
+def _alone(before: Array, now: Array, table: _Table) -> Iterator[tuple[float, str]]:
+    """Yield what a column tells by the places of its values or by a line through them, and what of.
+
+    Of a number the order is asked about, too: where few values far out make most of the squared error, a class of the
+    target, or its logarithm, explains little of it.
+    """
+    yield max(_skill(before, now, table), _on_a_line(before, now, table)), table.name
+    if table.regression:
+        order = _skill(before, now, table.ranked())
+        if 1 - order <= _OF_THE_ORDER * (1 - table.limit):
+            yield order, f"the order of {table.name}"
 
 
 def _can_tell(part: _Table) -> bool:
@@ -284,6 +309,7 @@ def _given(before: Array, now: Array, table: _Table) -> tuple[Array, Array]:
     """Return what tree and table answer, shape (n, 1), or give each label, shape (n, n_labels)."""
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+    before, now = places(before, now)
     kind = DecisionTreeRegressor if table.regression else DecisionTreeClassifier
     tree = kind(max_leaf_nodes=_LEAVES, min_samples_leaf=5, random_state=0).fit(before[:, None], table.target)
     if table.regression:
@@ -325,6 +351,11 @@ def explained(truth: Array, answers: Array, constant: float) -> float:
     return 1 - float(np.mean(((truth - answers) / scale) ** 2)) / spread
 
 
+def _ranks(order: Array, values: Array) -> Array:
+    """Return the mean place of each value among sorted ones."""
+    return np.asarray(sum(np.searchsorted(order, values, side) for side in ("left", "right")) / 2)
+
+
 def _copied(before: Array, now: Array, table: _Table) -> float:
     """Return the share of rows in which a column equals a target of many values; 0 where the row before does as often.
 
@@ -336,3 +367,23 @@ def _copied(before: Array, now: Array, table: _Table) -> float:
         return 0.0
     share, by_itself = float(np.mean(values == target)), float(np.mean(target[1:] == target[:-1]))
     return share if share > 2 * by_itself else 0.0
+
+
+def _classed(before: Array, now: Array, table: _Table) -> float:
+    """Return how much of the order of a target a column of few values tells, as a share of what so few values can tell.
+
+    The variance of ranks between its values (Kruskal & Wallis, 1952), over that between as many classes of as many rows
+    that the target was cut into. Whatever few values tell of many, honest ones overlap.
+    """
+    values, target = np.concatenate([before, now]), np.concatenate([table.target, table.truth])
+    known = np.isfinite(values)
+    ranks = _ranks(np.sort(target[known]), target[known])
+    code, counts = np.unique(values[known], return_inverse=True, return_counts=True)[1:]
+    unusual = len(code) - int(counts.max(initial=0))
+    if len(counts) > _MOST_CLASSES or len(code) < _ROWS_OF_A_CLASS * len(counts) or unusual < _ROWS_OF_A_CLASS:
+        return 0.0
+    sums = np.bincount(code, weights=ranks - ranks.mean())
+    ordered = np.argsort(sums / counts)
+    cut = np.add.reduceat(np.sort(ranks - ranks.mean()), np.cumsum(counts[ordered]) - counts[ordered])
+    most = float((cut**2 / counts[ordered]).sum())
+    return float((sums**2 / counts).sum()) / most if most > 0 else 0.0
