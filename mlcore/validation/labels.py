@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -27,9 +28,12 @@ _EXCHANGE_DEVIATIONS: Final = 4.0
 _OPPOSITE: Final = -0.3
 _MIRRORED: Final = -0.7
 _SURELY_AGAINST: Final = -1.645
-#: Two labels have each other's share of the rows if it is so near to it, and theirs so far.
+#: Two labels have each other's share of the rows if it is so near to it, but for so many errors, and theirs so far.
 _SHARE_NEAR: Final = 0.05
+_SHARE_ERRORS: Final = 1.645
 _SHARE_FAR: Final = 0.5
+#: Where models tell the two apart in opposite ways besides, so much nearer is enough.
+_SHARE_NEARER: Final = 1 / 3
 #: Labels of fewer rows are not looked at, and pairs of so many of the most frequent ones.
 _FEWEST_ROWS: Final = 10
 _MOST_LABELS: Final = 50
@@ -86,7 +90,7 @@ def _exchanged(subject: Subject) -> GuardResult:
     true = [subject.truth == classes[number] for number in known]
     fit = np.array([[correlation(probabilities[:, said], label.astype(float)) for said in known] for label in true])
     if len(known) < 2:
-        return _PASSED
+        return _shares_exchanged(subject) or _PASSED
     labels, said = linear_sum_assignment(-fit)
     moved = labels != said
     if not moved.any():
@@ -113,11 +117,10 @@ def _shares_exchanged(subject: Subject) -> GuardResult | None:
     classes, probabilities = subject.opponent.classes, subject.opponent.probabilities
     assert classes is not None
     assert probabilities is not None
-    said, now = probabilities.mean(axis=0), np.array([(subject.truth == label).mean() for label in classes])
+    said, now = probabilities.mean(axis=0), _shares(subject, classes)
     for a, b in itertools.combinations(np.argsort(-said, kind="stable")[:_MOST_LABELS].tolist(), 2):
-        near = max(abs(said[a] - now[b]), abs(said[b] - now[a]))
-        far = min(abs(said[a] - now[a]), abs(said[b] - now[b]))
-        if near > _SHARE_NEAR or far < _SHARE_FAR:
+        near, far, error = _moved(said[[a, b]], now[[a, b]], subject)
+        if near > _SHARE_NEAR + _SHARE_ERRORS * error or far < _SHARE_FAR:
             continue
         if correlation(probabilities[:, a], (subject.truth == classes[a]).astype(float)) < FOLLOWS:
             sentence = (
@@ -164,7 +167,10 @@ def _partly_exchanged(subject: Subject) -> GuardResult | None:
             against = float(stats.norm.ppf(stats.norm.cdf(_SURELY_AGAINST) / len(both)))
         else:
             against = -_EXCHANGE_DEVIATIONS
-        if fit * np.sqrt(len(pair)) <= against:
+        said = np.array([models[0][label].mean() for label in (first, second)])
+        missed = (claimed / 2 - fit) * np.sqrt(len(pair)) >= _EXCHANGE_DEVIATIONS
+        turned = (alike <= _MIRRORED and missed) or _each_others(said, _shares(subject, [first, second]), subject)
+        if fit * np.sqrt(len(pair)) <= (0.0 if turned else against):
             found.append((alike, fit, first, second))
     if not found:
         return None
@@ -175,6 +181,22 @@ def _partly_exchanged(subject: Subject) -> GuardResult | None:
         "swapped in many rows of the data? If they did change, say it (validation.leaks.allow)"
     )
     return GuardResult("leak", LABELS, "failed", sentence, alike, _OPPOSITE)
+
+
+def _shares(subject: Subject, labels: Iterable[Any]) -> Array:
+    return np.array([(subject.truth == label).mean() for label in labels])
+
+
+def _moved(said: Array, now: Array, subject: Subject) -> tuple[float, float, float]:
+    """Return how far the shares of two labels are from what was said of the other one, and of it, and their error."""
+    error = float(np.sqrt(now * (1 - now) / len(subject.truth)).max())
+    return float(np.abs(said[::-1] - now).max()), float(np.abs(said - now).min()), error
+
+
+def _each_others(said: Array, now: Array, subject: Subject) -> bool:
+    """Whether two labels surely have not the shares that were said of them, and rather those said of the other one."""
+    near, far, error = _moved(said, now, subject)
+    return far >= _EXCHANGE_DEVIATIONS * error and near <= _SHARE_NEARER * far
 
 
 def _between(first: Array, second: Array) -> Array:

@@ -20,8 +20,13 @@ _AGAINST: Final = -0.5
 #: so many standard errors of few rows besides.
 _SLOPE: Final = 1.2
 _SLOPE_ERRORS: Final = 1.645
-#: Numbers whose mean is so many of their standard deviations from 0 have a sign.
+#: Numbers whose mean is so many of their standard deviations from 0 have a sign, and so do those of which so few have
+#: another one, and so many this one: lengths of stay, many of them 0.
 _FROM_ZERO: Final = 2.0
+_OTHER_SIGN: Final = 0.01
+_OWN_SIGN: Final = 0.1
+#: Numbers of one sign that are so many times as large, or as small, are of another scale without correlating.
+_TIMES: Final = 5.0
 #: Where their means are so near, in standard deviations of the target, they are of one scale.
 _LEVEL: Final = 0.5
 #: Answers that correlate less with the target tell nothing of its scale, nor of two labels.
@@ -41,7 +46,8 @@ def converted(subject: Subject) -> GuardResult | None:
     for name, factor, offset in conversions(target.unit):
         for of_today in (true, found) if factor > 0 else ():
             fit = correlation(said, of_today)
-            if fit >= FOLLOWS and _off_scale(said, (of_today - offset) / factor, fit) <= 1:
+            follows = fit >= FOLLOWS and _off_scale(said, (of_today - offset) / factor, fit) <= 1
+            if follows or _level_is_converted(said, of_today, factor, offset):
                 sentence = (
                     f"the champion's answers fit a target of another scale: is {target.name} {name}? "
                     "If it did change so, say it (validation.leaks.allow)"
@@ -90,9 +96,22 @@ def sign_turned(subject: Subject) -> GuardResult:
 
 
 def _sign(values: Array) -> float:
-    """Return the sign of numbers that are far from 0, 0 where they are not."""
-    mean = float(values.mean())
-    return float(np.sign(mean)) if abs(mean) >= _FROM_ZERO * float(values.std()) else 0.0
+    """Return the sign of numbers that are far from 0, or that hardly ever have the other one; 0 where they do."""
+    mean, shares = float(values.mean()), (float((values < 0).mean()), float((values > 0).mean()))
+    one_sided = min(shares) <= _OTHER_SIGN and max(shares) >= _OWN_SIGN
+    return float(np.sign(mean)) if one_sided or abs(mean) >= _FROM_ZERO * float(values.std()) else 0.0
+
+
+def _level_is_converted(said: Array, true: Array, factor: float, offset: float) -> bool:
+    """Whether a target of one sign is as many times as large as the answers as a conversion makes it, and that is much.
+
+    A champion that tells rows apart by little still knows how large the target is, its mean or, if it was fitted to
+    absolute errors, its median.
+    """
+    if offset or 1 / _TIMES < factor < _TIMES or _sign(said) * _sign(true) <= 0:
+        return False
+    levels = [(middle(said), middle(true)) for middle in (np.mean, np.median)]
+    return any(now / then > 0 and abs(np.log(now / then / factor)) <= np.log(_SLOPE) for then, now in levels if then)
 
 
 def correlation(first: Array, second: Array) -> float:

@@ -328,6 +328,18 @@ def test_what_is_far_from_zero_has_a_sign():
     assert told_by_the_champion(winter, winter - 12 + 5 * noise[1], winter - 12) == "passed"
 
 
+@pytest.mark.parametrize(
+    ("factor", "found"), [(1, "passed"), (2.2, "passed"), (10, "failed"), (0.01, "failed"), (-1, "failed")]
+)
+def test_what_is_never_negative_has_a_level_and_a_sign(factor, found):
+    """Days in a hospital, of which features tell nothing: the champion says what is usual, and knows that much."""
+    rng = np.random.default_rng(15)
+    for middle in (np.mean, np.median):
+        days = rng.geometric(0.15, 150).astype(float)
+        said = middle(days) * rng.lognormal(0, 0.05, 150)
+        assert told_by_the_champion(said, factor * days, np.full(150, factor * middle(days))) == found
+
+
 @pytest.mark.parametrize(("mean", "noise", "found"), [(50, 7, True), (50, 14, True), (0, 7, True), (0, 14, False)])
 def test_a_sign_that_was_turned_is_found_by_a_weak_champion(mean, noise, found):
     """One that tells a fifth of what varies knows a price's sign; of what is about 0 it must know more."""
@@ -350,3 +362,61 @@ def test_a_rare_labels_copy_errs_within_the_label(rows):
         copy = ((frame["y"] == "yes") ^ turned).astype(float)
         passed += judged(columns_that_know, frame.assign(copy=copy)).outcome == "passed"
     assert passed <= 1
+
+
+CLASSES = {
+    "its logarithm": ("failed", np.log),
+    "its twentieths": ("failed", lambda y: pd.qcut(y, 20, labels=False)),
+    "its tenths as texts": ("failed", lambda y: pd.qcut(y, 10, labels=list("hcagfjdbei")).astype(str)),
+    "its quarters": ("not_judged", lambda y: pd.qcut(y, 4, labels=False)),
+    "whether it is above the median": ("not_judged", lambda y: (y > y.median()).astype(int)),
+    "whether it is far out": ("not_judged", lambda y: (y > y.quantile(0.98)).astype(int)),
+    "what it is mostly made of, rounded": ("passed", lambda y: np.round(2 * np.log(y) + NOISE[: len(y)])),
+}
+NOISE = np.random.default_rng(11).normal(size=3_000)
+
+
+@pytest.mark.parametrize("made", CLASSES)
+def test_classes_of_a_target_with_values_far_out_are_found(made):
+    """They tell little of the squared error, which a few rows make, and nearly all of the order."""
+    outcome, make = CLASSES[made]
+    x = np.random.default_rng(12).normal(size=3_000)
+    frame = pd.DataFrame({"x": x, "y": np.exp(x + 1.3 * NOISE[::-1])})
+    assert judged(columns_that_know, frame).outcome == "passed"
+    found = judged(columns_that_know, frame.assign(extra=make(frame["y"])))
+    assert found.outcome == outcome
+    assert outcome == "passed" or "extra" in found.sentence
+
+
+def test_a_gap_between_two_labels_is_cut_in_its_middle():
+    """The lowest number of a rare label is held out: it lies between those of both, and is nearer to its own."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        rare = np.arange(200) % 5 == 0
+        frame = pd.DataFrame({"x": rng.normal(size=200), "code": rare + rng.normal(0, 0.1, 200)})
+        assert judged(columns_that_know, frame.assign(y=np.where(rare, "yes", "no"))).outcome == "failed"
+
+
+def of_three(rows: int, seed: int) -> pd.DataFrame:
+    """Return rows of three labels: what sets the two frequent ones apart is hardly told."""
+    rng = np.random.default_rng(seed)
+    y = rng.choice(list("abc"), rows, p=[0.5, 0.35, 0.15])
+    x0 = rng.normal(size=rows) + 1.5 * (y == "c")
+    return pd.DataFrame({"x0": x0, "x1": rng.normal(size=rows) + 0.2 * (y == "b"), "y": y})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_labels_that_have_each_others_share_and_are_told_in_opposite_ways_were_exchanged(seed):
+    """What one hardly knows tells too little by itself; labels that only became as frequent as each other are new."""
+    usecase = case(of_three(2_000, seed))
+    champion = FittedModel(train_model(of_three(2_000, seed), usecase, seed=0).pipeline)
+    later = of_three(2_000, 10 + seed)
+    found = []
+    for labels in ({}, {"a": "b", "b": "a"}):
+        frame = later.assign(y=later["y"].replace(labels))
+        trained = train_model(frame, usecase, seed=0)
+        train, holdout = split_holdout(frame, usecase)
+        challenger = FittedModel(trained.pipeline, trained.dummy)
+        report = evaluate(challenger, champion, holdout, usecase, rng=np.random.default_rng(0), train=train)
+        found.append([guard.name for guard in report.failures if guard.name == "labels"])
+    assert found == [[], ["labels"]]
