@@ -105,6 +105,10 @@ def _on_section(section: str, values: dict[str, Any]) -> list[str]:
             f"{search['seconds']} seconds at most. For a better model raise both; take out what you don't want.",
             *(["The newest rows, holdout_longest at most, judge a model, and teach the next one alone."] * has_time),
         ]
+    if section == "validation" and "leaks" in values["validation"]:
+        return [
+            "So many held-out rows are equal to a training row in this file: more would be looked at as copies.",
+        ]
     if section == "approval":
         return ["A retraining that drift started waits for a person: required: never | always | by_cause."]
     if section == "monitoring":

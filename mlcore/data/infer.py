@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,8 @@ _MOST_SAMPLED, _MOST_NEIGHBOURS = 10_000, 20_000
 _NEARLY_ALL_KNOWN, _LEAST_COVERAGE = 0.9, 0.001
 #: Rows that come more often than this on average are cases of one kind, not copies of each other.
 _FEWEST_ALIKE = 2
+#: Share of the rows that is held out.
+_HOLDOUT = 0.2
 
 
 def infer_usecase(source: str, *, name: str, target: str, time: str | None, owner: str) -> dict[str, Any]:
@@ -91,6 +95,7 @@ def infer_usecase(source: str, *, name: str, target: str, time: str | None, owne
     )
     if task == "regression" and frame[target].nunique() <= 2:
         task = "classification"
+    kept = _kept(frame, at)
     return {
         "format": 1,
         "name": name,
@@ -98,7 +103,7 @@ def infer_usecase(source: str, *, name: str, target: str, time: str | None, owne
         "description": f"Predicts {target}.",
         "owner": {"name": owner.partition("@")[0], "email": owner},
         "contract": {"task": task, "columns": columns, "minimum_rows": max(1, min(100, len(frame) // 10))},
-        **_kept(frame, at),
+        **({"cleaning": kept} if kept else {}),
         "training": {
             "features": [{"kind": "calendar", "columns": [at], "parts": _calendar(frame[at], window)}] if at else [],
             "candidates": _candidates(task, len(frame)),
@@ -106,11 +111,11 @@ def infer_usecase(source: str, *, name: str, target: str, time: str | None, owne
                 "folds": 3,
                 "trials": 8,
                 "seconds": 60,
-                "holdout_fraction": 0.2,
+                "holdout_fraction": _HOLDOUT,
                 **({"holdout_longest": f"P{window.holdout_days}D"} if at else {}),
             },
         },
-        "validation": {"block": "P1D"} if at else {},
+        "validation": {**({"block": "P1D"} if at else {}), **_repeats(frame[[*features.columns, target]], kept)},
         "approval": {"required": "by_cause", "causes": ["drift"], "approvers": [owner]},
         "monitoring": {
             "windows": [window.to_rule()],
@@ -148,7 +153,7 @@ def _calendar(times: pd.Series, window: Window) -> list[str]:
     return [name for name, values in parts.items() if values.nunique() > 1] or ["month"]
 
 
-def _kept(frame: pd.DataFrame, at: str | None) -> dict[str, Any]:
+def _kept(frame: pd.DataFrame, at: str | None) -> dict[str, str]:
     """Keep the rows that share a time: without a key the time tells rows apart, and all but one would be dropped.
 
     Keep rows that repeat, too, where a row comes more than twice as a rule: those are cases of one kind, such as
@@ -159,7 +164,22 @@ def _kept(frame: pd.DataFrame, at: str | None) -> dict[str, Any]:
         kept["exact_duplicates"] = "keep"
     if at is not None and different[at].duplicated().any():
         kept["key_duplicates"] = "keep"
-    return {"cleaning": kept} if kept else {}
+    return kept
+
+
+def _repeats(frame: pd.DataFrame, kept: Mapping[str, str]) -> dict[str, Any]:
+    """Say how many held-out rows may be among the training rows, where rows repeat by themselves: as many as here.
+
+    A row that comes c times has one or more among the share f of held-out rows with the probability ``1 - (1 - f)^c``,
+    and on both sides with ``1 - (1 - f)^c - f^c``; one standard error is left for the luck of a split.
+    """
+    if "exact_duplicates" not in kept:
+        return {}
+    counts = frame.value_counts(dropna=False).to_numpy()
+    held = 1 - (1 - _HOLDOUT) ** counts
+    share = 1 - float((_HOLDOUT**counts).sum() / held.sum())
+    limit = share + math.sqrt(share * (1 - share) / held.sum())
+    return {"leaks": {"maximum_copies_fraction": min(1.0, math.ceil(100 * limit) / 100)}}
 
 
 def _drift(features: pd.DataFrame, times: pd.Series | None, period: str) -> dict[str, Any]:

@@ -71,7 +71,11 @@ class LeakPolicy(Frozen):
         "champion's answers look as if labels were exchanged, or the sign, the unit or the row were another.",
     )
     maximum_column_skill: float = Field(
-        default=0.95, gt=0, le=1, description="Share of the target that one column alone may explain."
+        default=0.95,
+        gt=0,
+        le=1,
+        description="Share of the target that one column alone may explain; of its order half as much may be left, "
+        "and of what a column of few values can tell of the order a larger share is asked about.",
     )
     maximum_skill: float = Field(
         default=0.999, gt=0, le=1, description="Share of the constant answer's error that a model may take away."
@@ -80,8 +84,9 @@ class LeakPolicy(Frozen):
         default=0.01,
         ge=0,
         le=1,
-        description="Share of the held-out rows that may be equal to training rows. Where more are and repeat by "
-        "themselves, a challenger must not be worse on those with new features, beyond the margin.",
+        description="Share of the held-out rows that may be equal to training rows; `mlops init` drafts what it finds "
+        "where rows repeat as a rule. Where more are and repeat by themselves, a challenger must not be worse, beyond "
+        "the margin, on those whose features no training row has, or ten or more.",
     )
 
 

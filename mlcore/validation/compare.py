@@ -16,7 +16,7 @@ from mlcore.validation.guards import all_guards, slices
 from mlcore.validation.leaks import leaks_of_models, leaks_of_rows
 from mlcore.validation.report import EvaluationReport, GuardResult, MetricResult, WorstRow
 from mlcore.validation.subject import Model, Subject
-from mlcore.validation.verdict import decide, on_new_rows
+from mlcore.validation.verdict import decide, on_untold_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,7 +137,7 @@ def _leaks(
     in_rows = leaks_of_rows(subject.usecase, fitted, subject.frame) if known is None else known
     yield from in_rows
     yield from leaks_of_models(subject, fitted)
-    yield from on_new_rows(subject, fitted, primary, in_rows, seed_noise)
+    yield from on_untold_rows(subject, fitted, primary, in_rows, seed_noise)
 
 
 def _answers_of(

@@ -37,7 +37,7 @@ _BY_THEMSELVES: Final = 1.5
 _MOST_COLUMNS: Final = 4
 #: Rows are of a stock of patterns where at most so many came once, and the others' counts vary; counts of Poisson's
 #: distribution vary by their mean.
-NEW_PATTERNS: Final = 0.1
+_NEW_PATTERNS: Final = 0.1
 _VARIES: Final = 0.25
 #: Rows that repeat by themselves have neighbours: where two columns have at least so many numbers, cells that are two
 #: of them wide hold four times as many rows as are equal, or twice as many if the columns go together. Those that have
@@ -115,8 +115,8 @@ def copied_rows(usecase: UseCase, train: pd.DataFrame, holdout: pd.DataFrame) ->
     return GuardResult("leak", REPEATED, outcome, sentence, share, limit)
 
 
-def known_features(contract: DataContract, train: pd.DataFrame, holdout: pd.DataFrame) -> Array:
-    """Return which held-out rows have the features of a training row, whatever their targets.
+def training_rows_like(contract: DataContract, train: pd.DataFrame, holdout: pd.DataFrame) -> Array:
+    """Return how many training rows have the features of each held-out row, whatever their targets.
 
     Rows with the target of such a training row would be the ones that are easily told: to leave only these out would
     leave the others' exceptions. Where a key comes back over time, its own rows do not count.
@@ -125,7 +125,7 @@ def known_features(contract: DataContract, train: pd.DataFrame, holdout: pd.Data
     matches = _count(seen.features, held.features)
     if contract.time is not None and len(held.keys):
         matches = matches - _count(*(_mixed(np.column_stack([side.features, side.keys])) for side in (seen, held)))
-    return np.asarray(matches > 0)
+    return matches
 
 
 def _copies(
@@ -200,7 +200,7 @@ def _patterns(seen: Array, held: Array) -> bool:
     that was copied as a whole has no such rows either, but then every row comes equally often.
     """
     counts = np.unique(np.concatenate([seen, held]), return_counts=True)[1]
-    return float((counts == 1).sum() / counts.sum()) <= NEW_PATTERNS and counts.var() >= _VARIES * counts.mean()
+    return float((counts == 1).sum() / counts.sum()) <= _NEW_PATTERNS and counts.var() >= _VARIES * counts.mean()
 
 
 def _has_no_neighbours(contract: DataContract, train: pd.DataFrame, held: pd.DataFrame, matches: Array) -> bool:

@@ -1,14 +1,14 @@
-"""What the numbers come to: promote, hold or reject, and whether that holds on rows that were never seen."""
+"""What the numbers come to: promote, hold or reject, and whether that holds on rows that no copy tells."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from mlcore.validation.copies import NEW_PATTERNS, REPEATED, WAY_OUT, known_features
+from mlcore.validation.copies import REPEATED, WAY_OUT, training_rows_like
 from mlcore.validation.report import GuardResult, MetricResult, Verdict
 from mlcore.validation.subject import Subject, margin
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Array = np.ndarray[Any, Any]
+
+#: So many training rows with a held-out row's features say what one more, its copy, does.
+_MANY_LIKES: Final = 10
 
 
 def decide(
@@ -65,18 +68,18 @@ def _ended(sentence: str) -> str:
     return sentence if sentence.endswith(("?", ".")) else f"{sentence}."
 
 
-def on_new_rows(
+def on_untold_rows(
     subject: Subject,
     train: pd.DataFrame,
     primary: MetricResult,
     leaks: Sequence[GuardResult],
     seed_noise: Array | float = 0.0,
 ) -> Iterator[GuardResult]:
-    """Ask whether a promotion holds on the held-out rows that have no like among the training rows.
+    """Ask whether a promotion holds on the held-out rows that no copy of theirs among the training rows could tell.
 
-    Where it is surely not worse on these than the champion, beyond the margin, or surely better than the constant
-    answer where it is the first, nobody is harmed by it, whether the others repeat by themselves or were copied. Where
-    hardly any row is new the rows are of a stock of patterns, and so are those that a service is asked about.
+    These are rows that have no like there, or so many that one more tells little. Where it is surely not worse on these
+    than the champion, beyond the margin, or surely better than the constant answer where it is the first, nobody is
+    harmed by it, whether the others repeat by themselves or were copied.
 
     Parameters
     ----------
@@ -93,21 +96,27 @@ def on_new_rows(
     repeats = next((leak for leak in leaks if leak.name == REPEATED and leak.outcome == "passed"), None)
     if repeats is None or (repeats.value or 0.0) <= (repeats.limit or 0.0) or not _gained(subject, primary):
         return
-    new = ~known_features(subject.usecase.contract, train, subject.frame)
-    told = f"{int(new.sum()):,} of {len(new):,} held-out rows have features that no training row has"
-    if new.mean() <= NEW_PATTERNS:
-        sentence = f"{told}: rows are of a stock of patterns, and the verdict is on these"
-        yield GuardResult("leak", "rows never seen", "not_judged", sentence, blocking=False)
+    likes = training_rows_like(subject.usecase.contract, train, subject.frame)
+    untold = (likes == 0) | (likes >= _MANY_LIKES)
+    told = (
+        f"{int((likes == 0).sum()):,} of {len(likes):,} held-out rows have features that no training row has, "
+        f"{int((likes >= _MANY_LIKES).sum()):,} those of {_MANY_LIKES} or more"
+    )
+    name = "rows that no copy tells"
+    if subject.resampler.units_in(untold) < 2:
+        sentence = f"{told}: are these copies? If rows are of a stock of patterns, {WAY_OUT}"
+        yield GuardResult("leak", name, "not_judged", sentence)
         return
-    result = subject.compare(subject.metric, new, seed_noise)
+    result = subject.compare(subject.metric, untold, seed_noise)
     told = f"{told}; on these {_told(result, subject)}"
     # an equal of the champion harms nobody; a first model that is no better than the constant answer is worth nothing
     allowed = 0.0 if subject.first else margin(subject.usecase.validation.margin_fraction, result.opponent.value)
-    if result.difference.upper <= allowed:
-        yield GuardResult("leak", "rows never seen", "passed", told, result.difference.upper, allowed)
+    upper = result.difference.upper
+    if upper <= allowed:
+        yield GuardResult("leak", name, "passed", told, upper, allowed)
         return
     sentence = (
         f"{told}, where {allowed:.4g} is allowed: better only where rows repeat; are these copies? If so, drop "
         f"duplicates (cleaning.exact_duplicates) and train again; if rows repeat by themselves, {WAY_OUT}"
     )
-    yield GuardResult("leak", "rows never seen", "not_judged", sentence, result.difference.upper, allowed)
+    yield GuardResult("leak", name, "not_judged", sentence, upper, allowed)

@@ -12,8 +12,11 @@ from mlcore.data.draft import write_usecase
 from mlcore.data.infer import infer_usecase
 from mlcore.data.ingest import read_source
 from mlcore.errors import IngestError, UseCaseError
+from mlcore.policy.validation import LeakPolicy
 from mlcore.quality import check_table
+from mlcore.training.splits import split_holdout
 from mlcore.usecase import load_usecase, parse_usecase
+from mlcore.validation.copies import copied_rows
 
 RNG = np.random.default_rng(0)
 FILES = {
@@ -216,6 +219,26 @@ def test_cases_of_one_kind_are_all_kept(tmp_path):
     (tmp_path / "two").mkdir()
     copies, _ = _draft(tmp_path / "two", pd.concat([frame.assign(weight=RNG.normal(size=400))] * 2), "survived")
     assert copies.cleaning.exact_duplicates == "drop"
+    assert copies.validation.leaks.maximum_copies_fraction == LeakPolicy().maximum_copies_fraction
+
+
+def test_as_many_rows_may_repeat_as_repeat_in_the_file(tmp_path):
+    """A split of these rows puts so many on both sides, but for its luck; copies among the held-out ones are more."""
+    rng, over = np.random.default_rng(3), []
+    for number in range(10):
+        frame = pd.DataFrame(rng.binomial(5, 0.3, size=(2_000, 4))).add_prefix("q")
+        frame["y"] = rng.choice(["a", "b"], 2_000)
+        (folder := tmp_path / str(number)).mkdir()
+        usecase, table = _draft(folder, frame, "y")
+        train, holdout = split_holdout(clean(table, usecase.contract, usecase.cleaning).table.to_pandas(), usecase)
+        copied = pd.concat([holdout.iloc[100:], train.sample(100, random_state=0)])
+        shares = [copied_rows(usecase, train, rows).value for rows in (holdout, copied)]
+        limit = usecase.validation.leaks.maximum_copies_fraction
+        assert 0.2 < limit < 0.9
+        assert shares[1] > limit
+        over.append(shares[0] > limit)
+    assert sum(over) <= 4
+    assert "looked at as copies" in (folder / "file" / "usecase.yaml").read_text(encoding="utf-8")
 
 
 def test_running_numbers_and_empty_columns_are_no_features(tmp_path):

@@ -12,7 +12,7 @@ from mlcore.metrics import Output
 from mlcore.training.splits import split_holdout
 from mlcore.usecase import UseCase, parse_usecase
 from mlcore.validation import EvaluationReport, evaluate
-from mlcore.validation.copies import copied_rows, known_features
+from mlcore.validation.copies import copied_rows, training_rows_like
 from mlcore.validation.repeats import rarity_of_counts, rarity_of_sides, rarity_of_stretch
 from mlcore.validation.report import GuardResult
 from mlcore.validation.telling import columns_that_know
@@ -139,12 +139,13 @@ class Told:
     size_bytes, seed_deviation, dummy = 0, 0.0, None
 
     def __init__(self, train: pd.DataFrame, known: float, new: float) -> None:
-        self.train, self.sure = train, (new, known)
+        self.train = train
+        self.sure_of = lambda likes: np.where(likes > 0, known, new)
 
     def output(self, frame: pd.DataFrame, _history: pd.DataFrame | None = None) -> Output:
         """Answer, a little more or less surely by the row."""
-        known = known_features(case(self.train).contract, self.train, frame)
-        sure = np.where(known, self.sure[1], self.sure[0]) + 0.05 * np.sin(np.arange(len(frame)))
+        likes = training_rows_like(case(self.train).contract, self.train, frame)
+        sure = self.sure_of(likes) + 0.05 * np.sin(np.arange(len(frame)))
         yes = np.where(frame["y"] == "yes", sure, 1 - sure)
         classes = np.array(["no", "yes"])
         return Output(classes[(yes > 0.5).astype(int)], np.column_stack([1 - yes, yes]), classes)
@@ -185,8 +186,10 @@ def test_who_is_not_worse_on_new_rows_is_promoted():
     for new in (0.7, 0.8):
         report = compared(answers(), 0.02, 0.9, new)
         assert report.verdict == "promote"
-        assert [guard.outcome for guard in report.guards if guard.name == "rows never seen"] == ["passed"]
-    assert not [guard for guard in compared(answers(), 0.02, 0.7, 0.7).guards if guard.name == "rows never seen"]
+        assert [guard.outcome for guard in report.guards if guard.name == "rows that no copy tells"] == ["passed"]
+    assert not [
+        guard for guard in compared(answers(), 0.02, 0.7, 0.7).guards if guard.name == "rows that no copy tells"
+    ]
 
 
 def test_a_first_model_must_be_better_than_a_constant_on_new_rows():
@@ -194,13 +197,42 @@ def test_a_first_model_must_be_better_than_a_constant_on_new_rows():
     assert [compared(answers(), 0.02, 0.9, new, first=True).verdict for new in (0.5, 0.7)] == ["hold", "promote"]
 
 
-def test_a_stock_of_patterns_is_judged_by_itself():
-    """Hardly any row is new, and none will be when the model serves: that is said, and holds nothing back."""
-    few = answers()[["q0", "q1", "y"]]
-    report = compared(few, 0.0, 0.9, 0.7)
-    guard = next(guard for guard in report.guards if guard.name == "rows never seen")
-    assert report.verdict == "promote"
-    assert "stock of patterns" in guard.sentence
+def test_frequent_patterns_are_judged_though_none_is_new():
+    """Hardly any row is new, and none will be when the model serves: one more copy of a frequent one tells little."""
+    report = compared(answers()[["q0", "q1", "y"]], 0.0, 0.9, 0.7)
+    guard = next(guard for guard in report.guards if guard.name == "rows that no copy tells")
+    assert (report.verdict, guard.outcome) == ("promote", "passed")
+    assert guard.sentence.startswith("0 of ")
+
+
+def test_a_stock_of_patterns_that_come_a_few_times_each_is_asked_about():
+    """Five hundred products, four rows each or so: a row like another may be its copy, unless the owner says not."""
+    products = answers(500).assign(q0=np.arange(500.0))
+    rows = products.iloc[np.random.default_rng(2).integers(0, 500, 2_000)].reset_index(drop=True)
+    report = compared(rows, 0.0, 0.9, 0.68)
+    assert report.verdict == "hold"
+    assert "features that no training row has, 0 those of 10 or more" in report.sentence
+    assert compared(rows, 0.0, 0.9, 0.68, maximum_copies_fraction=1.0).verdict == "promote"
+
+
+def test_who_is_better_on_patterns_that_come_a_few_times_is_held():
+    """Nearly no row is new: who is better only on patterns of few rows may have copies of them by heart."""
+    frame = answers(3_000)[["q0", "q1", "q2", "q3", "y"]]
+    usecase = case(frame)
+    train, holdout = split_holdout(frame, usecase)
+    likes = training_rows_like(usecase.contract, train, holdout)
+    assert (likes == 0).mean() < 0.1
+    assert 0.3 < ((likes > 0) & (likes < 10)).mean() < 0.6
+
+    def verdict(often: float) -> str:
+        challenger = Told(train, 0.0, 0.0)
+        challenger.sure_of = lambda counts: np.where((counts > 0) & (counts < 10), 0.95, often)
+        champion = Told(train, 0.7, 0.7)
+        report = evaluate(challenger, champion, holdout, usecase, rng=np.random.default_rng(0), train=train)
+        assert report.difference.upper < 0
+        return report.verdict
+
+    assert [verdict(0.68), verdict(0.75)] == ["hold", "promote"]
 
 
 def test_a_key_that_comes_back_makes_no_row_known():
@@ -211,7 +243,7 @@ def test_a_key_that_comes_back_makes_no_row_known():
     base["contract"]["columns"][0] = {"name": "customer", "type": "text", "role": "key"}
     usecase = parse_usecase(base, source="keyed")
     months = [rows for _, rows in frame.groupby("at")]
-    assert known_features(usecase.contract, *months).tolist() == [False, True, True]
+    assert training_rows_like(usecase.contract, *months).tolist() == [0, 1, 1]
 
 
 @pytest.mark.parametrize("noise", [0.02, 0.05])
