@@ -20,13 +20,15 @@ _AGAINST: Final = -0.5
 #: so many standard errors of few rows besides.
 _SLOPE: Final = 1.2
 _SLOPE_ERRORS: Final = 1.645
+#: Two models that say little of what is far out agree in that, more or less: where a scale is so many times as large,
+#: or as small, their slope may be as far from it.
+_TIMES: Final = 5.0
+_SLOPE_OF_TIMES: Final = 2.0
 #: Numbers whose mean is so many of their standard deviations from 0 have a sign, and so do those of which so few have
 #: another one, and so many this one: lengths of stay, many of them 0.
 _FROM_ZERO: Final = 2.0
 _OTHER_SIGN: Final = 0.01
 _OWN_SIGN: Final = 0.1
-#: Numbers of one sign that are so many times as large, or as small, are of another scale without correlating.
-_TIMES: Final = 5.0
 #: Where their means are so near, in standard deviations of the target, they are of one scale.
 _LEVEL: Final = 0.5
 #: Answers that correlate less with the target tell nothing of its scale, nor of two labels.
@@ -46,7 +48,8 @@ def converted(subject: Subject) -> GuardResult | None:
     for name, factor, offset in conversions(target.unit):
         for of_today in (true, found) if factor > 0 else ():
             fit = correlation(said, of_today)
-            follows = fit >= FOLLOWS and _off_scale(said, (of_today - offset) / factor, fit) <= 1
+            slope = _SLOPE_OF_TIMES if of_today is found and _is_many_times(factor) else _SLOPE
+            follows = fit >= FOLLOWS and _off_scale(said, (of_today - offset) / factor, fit, slope) <= 1
             if follows or _level_is_converted(said, of_today, factor, offset):
                 sentence = (
                     f"the champion's answers fit a target of another scale: is {target.name} {name}? "
@@ -62,12 +65,16 @@ def _elsewhere(said: Array, true: Array) -> bool:
     return _off_level(said, true) > 1 or (fit >= FOLLOWS and _off_scale(said, true, fit) > 1)
 
 
-def _off_scale(said: Array, true: Array, fit: float) -> float:
+def _is_many_times(factor: float) -> bool:
+    return not 1 / _TIMES < factor < _TIMES
+
+
+def _off_scale(said: Array, true: Array, fit: float, usual: float = _SLOPE) -> float:
     """Return how far answers that correlate so with the target are from it in scale and in level; honest ones by 1."""
     deviations = float(said.std()), float(true.std())
     slope = fit * deviations[1] / deviations[0]
     error = np.sqrt(max(1 - fit**2, 0.0) / len(true)) / fit
-    return max(abs(np.log(slope)) / (np.log(_SLOPE) + _SLOPE_ERRORS * error), _off_level(said, true))
+    return max(abs(np.log(slope)) / (np.log(usual) + _SLOPE_ERRORS * error), _off_level(said, true))
 
 
 def _off_level(said: Array, true: Array) -> float:
@@ -103,12 +110,12 @@ def _sign(values: Array) -> float:
 
 
 def _level_is_converted(said: Array, true: Array, factor: float, offset: float) -> bool:
-    """Whether a target of one sign is as many times as large as the answers as a conversion makes it, and that is much.
+    """Whether a target of one sign is as many times as large as the answers as a conversion makes it, and many times.
 
     A champion that tells rows apart by little still knows how large the target is, its mean or, if it was fitted to
     absolute errors, its median.
     """
-    if offset or 1 / _TIMES < factor < _TIMES or _sign(said) * _sign(true) <= 0:
+    if offset or not _is_many_times(factor) or _sign(said) * _sign(true) <= 0:
         return False
     levels = [(middle(said), middle(true)) for middle in (np.mean, np.median)]
     return any(now / then > 0 and abs(np.log(now / then / factor)) <= np.log(_SLOPE) for then, now in levels if then)

@@ -298,6 +298,15 @@ def test_two_weak_models_tell_the_unit_and_the_sign(factor, found):
         assert told_by_the_champion(said, factor * truth, factor * learned) == found
 
 
+@pytest.mark.parametrize(("factor", "found"), [(1.0, "passed"), (3.0, "passed"), (10.0, "failed"), (0.001, "failed")])
+def test_a_champion_that_says_less_of_what_is_far_out_tells_the_unit(factor, found):
+    """Profits and losses: models that were fitted to absolute errors go with them, at half of their spread or so."""
+    rng = np.random.default_rng(16)
+    profit = rng.standard_t(3, 300)
+    said, learned = (share * profit + rng.normal(0, 0.2, 300) for share in (0.45, 0.75))
+    assert told_by_the_champion(said, factor * profit, factor * learned) == found
+
+
 def test_labels_that_weak_models_tell_in_opposite_ways_were_exchanged():
     """Where features tell a little of the answer, two models tell it alike, or just the other way round."""
 
