@@ -9,20 +9,16 @@ from typing import Any
 
 import httpx
 import pytest
-import yaml
 
-from bentos.processes import free_port
 from flows import _approval
-from flows._cli.stack import Stack
 from mlcore import registry
 from mlcore.errors import ApprovalError
 from mlcore.ledger import audit
 from mlcore.ledger.outbox import deliver
 from mlcore.ledger.records import Approval, ApprovalAnswer, Evaluation, ModelVersion, Revalidation
-from mlcore.ledger.store import Ledger, Transaction
+from mlcore.ledger.store import Transaction
 from mlcore.usecase import load_usecase
-from tests.journeys.test_journeys_loop import PATIENCE, ROOT, Installation
-from tests.support import STEADY
+from tests.journeys.installation import PATIENCE, Installation, installed
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(2 * PATIENCE)]
 PEOPLE = ("ann@example.org", "bob@example.org")
@@ -31,19 +27,13 @@ PEOPLE = ("ann@example.org", "bob@example.org")
 @pytest.fixture(scope="module")
 def here(tmp_path_factory) -> Iterator[Installation]:
     """An installation whose use case wants two people to agree, neither of whom started the training."""
-    home = tmp_path_factory.mktemp("installation")
-    folder = home / "usecases" / "churn"
-    folder.mkdir(parents=True)
-    written = yaml.safe_load((ROOT / "tests" / "usecases" / "churn" / "usecase.yaml").read_text())
-    written["approval"] = {"required": "always", "approvers": [*PEOPLE, "cy@example.org"], "quorum": 2}
-    written["approval"]["self_approval"] = False
-    (folder / "usecase.yaml").write_text(yaml.safe_dump(written))
-    usecases = home / "usecases"
-    stack = Stack(home, server_port=free_port(), host_port=free_port(), usecases=usecases, environment=STEADY)
-    ledger = Ledger.open(f"sqlite:///{home / 'ledger.db'}")
-    with stack:
-        yield Installation(stack, ledger)
-    ledger.close()
+
+    def ask_two(usecase: dict[str, Any]) -> None:
+        approvers = [*PEOPLE, "cy@example.org"]
+        usecase["approval"] = {"required": "always", "approvers": approvers, "quorum": 2, "self_approval": False}
+
+    with installed(tmp_path_factory.mktemp("installation"), ask_two) as installation:
+        yield installation
 
 
 def _register(tx: Transaction, now: datetime) -> ModelVersion:

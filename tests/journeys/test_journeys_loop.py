@@ -11,15 +11,12 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
-import psutil
 import pytest
 
 from bentos.processes import free_port
@@ -42,114 +39,17 @@ from mlcore.ledger.records import (
     Wakeup,
     Window,
 )
-from mlcore.ledger.store import Ledger
-from tests.support import STEADY, churn_rows
+from tests.journeys.installation import PATIENCE, ROOT, Installation, installed
+from tests.support import churn_rows
 
-ROOT = Path(__file__).parents[2]
-T = TypeVar("T")
-#: Seconds that a wait may take. Each ends at once when what it waits for is there; but the server on SQLite may lock
-#: itself for a minute, and again (docs/decisions/0008), and that is waited out.
-PATIENCE = 400.0
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(2 * PATIENCE)]
-
-
-@dataclass
-class Installation:
-    """A running installation and its ledger."""
-
-    stack: Stack
-    ledger: Ledger
-
-    def until(self, find: Callable[[Any], T | None], seconds: float = PATIENCE) -> T:
-        """Wait until `find` finds something in the ledger."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            with self.ledger.read() as view:
-                found = find(view)
-            if found:
-                return found
-            self.stack.mend()
-            time.sleep(0.3)
-        failed = self.stack.server.find_flow_runs(flow_runs={"state": {"type": {"any_": ["FAILED", "CRASHED"]}}})
-        pytest.fail(f"not in {seconds} s; failed runs: {[(r['name'], r['state']['message']) for r in failed]}")
-
-    def finished(self, run_id: str, seconds: float = PATIENCE) -> dict[str, Any]:
-        """Wait until a run is done, and return it."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            run = self.stack.server.flow_run(run_id)
-            if run["state"]["type"] in ("COMPLETED", "FAILED", "CRASHED"):
-                return run
-            time.sleep(0.3)
-        pytest.fail(f"run {run_id} is not done in {seconds} s")
-
-    def kill(self, name: str) -> str:
-        """Kill the processes of runs called `name`; return the last run's id."""
-        killed = ""
-        for process, run_id in self.processes(name):
-            process.kill()
-            killed = run_id
-        assert killed
-        return killed
-
-    def taken_over(self, cause_key: str, killed: str) -> str:
-        """Wait until another run than the one that was killed has a retraining of churn, and return that run."""
-        return self.until(
-            lambda view: (
-                found.flow_run_id
-                if (found := view.first(Retraining, usecase="churn", cause_key=cause_key)).flow_run_id != killed
-                else None
-            )
-        )
-
-    @contextmanager
-    def unscheduled(self) -> Iterator[None]:
-        """Take the schedule away from `maintain`: what is carried on meanwhile was told of, and waited for no minute.
-
-        How long that takes is measured by ``python -m benchmarks recovery``.
-        """
-        (found,) = (item for item in self.stack.server.deployments() if item["entrypoint"].endswith(":maintain"))
-        self.stack.server._call("POST", f"/deployments/{found['id']}/pause_deployment")
-        try:
-            yield
-        finally:
-            self.stack.server._call("POST", f"/deployments/{found['id']}/resume_deployment")
-
-    def processes(self, name: str) -> Iterator[tuple[psutil.Process, str]]:
-        """Yield the processes in which runs called `name` are at work, with the runs' ids."""
-        for process in psutil.process_iter():
-            try:
-                environment = process.environ()
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue
-            run_id = environment.get("PREFECT__FLOW_RUN_ID", "")
-            is_ours = run_id and environment.get("MLOPS_HOME") == str(self.stack.home.resolve())
-            if is_ours and self.stack.server.flow_run(run_id)["name"] == name:
-                yield process, run_id
-
-    def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the command as a person would."""
-        return subprocess.run(
-            [sys.executable, "-m", "flows._cli", *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=ROOT,
-            env={**os.environ, **self.stack.variables},
-            timeout=180,
-        )
 
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory) -> Iterator[Installation]:
     """One installation for the tests of this file, in the order they stand."""
-    home = tmp_path_factory.mktemp("installation")
-    usecases = ROOT / "tests" / "usecases"
-    stack = Stack(home, server_port=free_port(), host_port=free_port(), usecases=usecases, environment=STEADY)
-    ledger = Ledger.open(f"sqlite:///{home / 'ledger.db'}")
-    with stack:
-        yield Installation(stack, ledger)
-    ledger.close()
+    with installed(tmp_path_factory.mktemp("installation")) as installation:
+        yield installation
 
 
 def _announce(here: Installation, path: Path) -> None:

@@ -13,9 +13,8 @@ import pytest
 
 from mlcore.ledger import audit
 from mlcore.ledger.records import DecisionRecord, Evaluation, Lease, ModelVersion, Retraining
-from mlcore.ledger.store import Ledger
-from tests.journeys.test_journeys_loop import PATIENCE, ROOT, Installation, Stack, free_port
-from tests.support import STEADY, churn_rows
+from tests.journeys.installation import PATIENCE, Installation, installed
+from tests.support import churn_rows
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(2 * PATIENCE)]
 
@@ -23,13 +22,8 @@ pytestmark = [pytest.mark.journey, pytest.mark.timeout(2 * PATIENCE)]
 @pytest.fixture(scope="module")
 def here(tmp_path_factory) -> Iterator[Installation]:
     """One installation for the tests of this file, in the order they stand."""
-    home = tmp_path_factory.mktemp("installation")
-    usecases = ROOT / "tests" / "usecases"
-    stack = Stack(home, server_port=free_port(), host_port=free_port(), usecases=usecases, environment=STEADY)
-    ledger = Ledger.open(f"sqlite:///{home / 'ledger.db'}")
-    with stack:
-        yield Installation(stack, ledger)
-    ledger.close()
+    with installed(tmp_path_factory.mktemp("installation")) as installation:
+        yield installation
 
 
 def _begin(here: Installation, folder: Path, number: int) -> Retraining:

@@ -14,22 +14,20 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import httpx
 import pytest
-import yaml
 
-from bentos.processes import free_port
-from flows._cli.stack import Stack
 from mlcore import events, registry
 from mlcore.errors import ServerError
 from mlcore.events import Event
 from mlcore.ledger.outbox import deliver, waiting
 from mlcore.ledger.records import Approval, Deployment
-from mlcore.ledger.store import Ledger
+from tests.journeys.installation import PATIENCE, ROOT, Installation, installed
 from tests.journeys.test_journeys_approval import _ask, _resume
-from tests.journeys.test_journeys_loop import PATIENCE, ROOT, Installation, _announce
-from tests.support import STEADY, churn_rows, postgres_database
+from tests.journeys.test_journeys_loop import _announce
+from tests.support import churn_rows, postgres_database
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(2 * PATIENCE)]
 CREDENTIAL = "operator:a-secret:with-a-colon"
@@ -91,25 +89,15 @@ def databases() -> Iterator[dict[str, str]]:
 @pytest.fixture(scope="module")
 def here(tmp_path_factory, databases) -> Iterator[Installation]:
     """An installation whose server wants a credential, and whose owner names a block that is not there yet."""
-    home = tmp_path_factory.mktemp("installation")
-    folder = home / "usecases" / "churn"
-    folder.mkdir(parents=True)
-    written = yaml.safe_load((ROOT / "tests" / "usecases" / "churn" / "usecase.yaml").read_text())
-    written["owner"]["notify"] = ["custom-webhook/ops"]
-    written["training"]["candidates"] = written["training"]["candidates"][:1]
-    written["training"]["search"]["trials"] = 1
-    (folder / "usecase.yaml").write_text(yaml.safe_dump(written))
-    stack = Stack(
-        home,
-        server_port=free_port(),
-        host_port=free_port(),
-        usecases=home / "usecases",
-        environment={"PREFECT_SERVER_API_AUTH_STRING": CREDENTIAL, **databases, **STEADY},
-    )
-    ledger = Ledger.open(databases.get("MLOPS_LEDGER_URL", f"sqlite:///{home / 'ledger.db'}"))
-    with stack:
-        yield Installation(stack, ledger)
-    ledger.close()
+
+    def notify(usecase: dict[str, Any]) -> None:
+        usecase["owner"]["notify"] = ["custom-webhook/ops"]
+        usecase["training"]["candidates"] = usecase["training"]["candidates"][:1]
+        usecase["training"]["search"]["trials"] = 1
+
+    variables = {"PREFECT_SERVER_API_AUTH_STRING": CREDENTIAL, **databases}
+    with installed(tmp_path_factory.mktemp("installation"), notify, **variables) as installation:
+        yield installation
 
 
 def _told(here: Installation, receiver: _Receiver, *words: str) -> dict[str, str]:
