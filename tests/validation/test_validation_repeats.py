@@ -235,6 +235,46 @@ def test_who_is_better_on_patterns_that_come_a_few_times_is_held():
     assert [verdict(0.68), verdict(0.75)] == ["hold", "promote"]
 
 
+class Memory:
+    """What has the rows that it was fitted on by heart, and says of others how frequent an answer is."""
+
+    size_bytes, seed_deviation = 0, 0.0
+
+    def __init__(self, train: pd.DataFrame) -> None:
+        self.names = [name for name in train.columns if name != "y"]
+        yes = train.assign(y=train["y"] == "yes").groupby(self.names)["y"].agg(["sum", "count"])
+        self.usual = float((train["y"] == "yes").mean())
+        self.known = (yes["sum"] + 5 * self.usual) / (yes["count"] + 5)
+        self.dummy = DummyClassifier(strategy="prior").fit(train, train["y"])
+
+    def output(self, frame: pd.DataFrame, _history: pd.DataFrame | None = None) -> Output:
+        """Answer."""
+        rows = pd.MultiIndex.from_frame(frame[self.names])
+        yes = self.known.reindex(rows if len(self.names) > 1 else frame[self.names[0]]).fillna(self.usual).to_numpy()
+        classes = np.array(["no", "yes"])
+        return Output(classes[(yes > 0.5).astype(int)], np.column_stack([1 - yes, yes]), classes)
+
+
+@pytest.mark.parametrize("questions", [2, 4, 7])
+@pytest.mark.parametrize("copied", ["before the split", "held-out rows"])
+def test_copies_promote_none_that_tells_nothing(questions, copied):
+    """The answers are dealt at random, and a third of them is known by heart: however few patterns there are."""
+    rng = np.random.default_rng(questions)
+    for seed in range(3):
+        frame = answers(seed=seed)[[*(f"q{number}" for number in range(questions)), "y"]]
+        frame["y"] = rng.permutation(frame["y"])
+        usecase = case(frame)
+        if copied == "before the split":
+            frame = pd.concat([frame, frame.sample(frac=0.3, random_state=seed)])
+            frame = frame.sample(frac=1, random_state=seed, ignore_index=True)
+        train, holdout = split_holdout(frame, usecase)
+        if copied == "held-out rows":
+            train = pd.concat([train, holdout.sample(frac=0.3, random_state=seed)], ignore_index=True)
+        model = Memory(train)
+        report = evaluate(model, None, holdout, usecase, rng=np.random.default_rng(0), train=train)
+        assert report.verdict != "promote"
+
+
 def test_a_key_that_comes_back_makes_no_row_known():
     """A customer's own rows of earlier are measured again; another's rows with the same features are known."""
     facts = pd.DataFrame({"customer": list("abc"), "x": [1.0, 2.0, 2.0], "y": [0.5, 0.6, 0.7]})
