@@ -62,7 +62,7 @@ class Context:
 
     def evaluation_page(self, evaluation_id: str) -> Path:
         """Return where the page of an evaluation is."""
-        return self.settings.artifacts_root / "evaluations" / self.name / f"{evaluation_id}.html"
+        return self.settings.evaluation_page(self.name, evaluation_id)
 
     def model_card(self, version: int) -> Path:
         """Return where the card of a model version is."""

@@ -74,6 +74,10 @@ class Settings(BaseSettings):
         """Return where the page of a window is."""
         return self.artifacts_root / "windows" / f"{window_id}.html"
 
+    def evaluation_page(self, usecase: str, evaluation_id: str) -> Path:
+        """Return where the page of an evaluation is."""
+        return self.artifacts_root / "evaluations" / usecase / f"{evaluation_id}.html"
+
     @property
     def models_root(self) -> str:
         """Root of model folders."""

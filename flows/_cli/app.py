@@ -30,8 +30,14 @@ class Output:
 
 
 @app.command
-def up(*, server_port: int = 4200, host_port: int = 8700, home: Path = Path(".mlops")) -> None:
-    """Start server, worker, service host and deployments, until Ctrl-C."""
+def up(*, server_port: int = 4200, host_port: int = 8700, home: Path | None = None) -> None:
+    """Start server, worker, service host and deployments, until Ctrl-C.
+
+    Parameters
+    ----------
+    home
+        Folder of everything that runs leave behind; without it MLOPS_HOME says which.
+    """
     from flows._cli.up import run
 
     run(home=home, server_port=server_port, host_port=host_port)

@@ -23,6 +23,7 @@ from mlcore.ledger.records import (
     DecisionRecord,
     Deployment,
     DiagnosisRecord,
+    Evaluation,
     Retraining,
     Window,
 )
@@ -75,6 +76,7 @@ def _status_of(view: View, usecase: UseCase, here: Settings) -> dict[str, Any]:
     serving = view.first(Deployment, order_by="-changed_at", usecase=name, state="serving")
     dataset = view.first(DatasetVersion, order_by="-version", usecase=name)
     decision = view.first(DecisionRecord, order_by="-created_at", usecase=name)
+    judged = view.first(Evaluation, order_by="-created_at", usecase=name)
     running = view.first(Retraining, order_by="-requested_at", usecase=name, state="running")
     windows = view.all(Window, order_by="-closed_at", limit=1, usecase=name)
     found = view.first(DiagnosisRecord, order_by="-created_at", usecase=name)
@@ -85,10 +87,21 @@ def _status_of(view: View, usecase: UseCase, here: Settings) -> dict[str, Any]:
         "serving": {"version": serving.model_version, "url": serving.url} if serving else None,
         "dataset": {"version": dataset.version, "rows": dataset.rows} if dataset else None,
         "last_decision": {"action": decision.action, "sentence": decision.sentence} if decision else None,
+        "last_evaluation": _evaluation_facts(judged, here) if judged else None,
         "last_window": windows[0].id if windows else None,
         "last_diagnosis": _diagnosis_facts(found, here) if found else None,
         "retraining": running.cause_key if running else None,
         "waiting": [asdict(item) for item in view.all(Approval, usecase=name, state="pending")],
+    }
+
+
+def _evaluation_facts(record: Evaluation, here: Settings) -> dict[str, Any]:
+    page = here.evaluation_page(record.usecase, record.id)
+    return {
+        "version": record.model_version,
+        "verdict": record.verdict,
+        "sentence": record.sentence,
+        "page": str(page) if page.is_file() else None,
     }
 
 
@@ -121,6 +134,9 @@ def _status_lines(facts: dict[str, Any]) -> list[str]:
     )
     lines += [f"  estimated  {seen['window']}: {seen['estimate']}"] if seen and seen["estimate"] else []
     lines += [f"  decided    {decision['action']}: {decision['sentence']}"] if decision else []
+    judged = facts["last_evaluation"]
+    lines += ["  judged     version {version}, {verdict}: {sentence}".format(**judged)] if judged else []
+    lines += [f"             {judged['page']}"] if judged and judged["page"] else []
     lines += [f"  running    a retraining for {facts['retraining']}"] if facts["retraining"] else []
     lines += [
         f"  WAITING    {item['id']}: version {item['model_version']}, answer by {item['expires_at']:%Y-%m-%d %H:%M} UTC"

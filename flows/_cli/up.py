@@ -12,7 +12,7 @@ from flows._cli.stack import Stack
 from flows.settings import settings
 
 
-def run(*, home: Path, server_port: int, host_port: int) -> None:
+def run(*, home: Path | None, server_port: int, host_port: int) -> None:
     """Start everything, say where it is, keep it running until SIGINT or SIGTERM, stop everything.
 
     Raises
@@ -26,7 +26,9 @@ def run(*, home: Path, server_port: int, host_port: int) -> None:
     asked = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: asked.set())
-    stack = Stack(home, server_port, host_port, settings().usecases, progress=lambda text: console.print(f"  {text}"))
+    here = settings()
+    home = home or here.home
+    stack = Stack(home, server_port, host_port, here.usecases, progress=lambda text: console.print(f"  {text}"))
     with stack:
         console.print(
             f"\nPrefect UI    {stack.ui_url}\nservices      {stack.host_url}/<use case>/predict\n"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import sqlite3
+import subprocess
 import sys
 from pathlib import Path
 
@@ -220,3 +223,22 @@ def test_an_error_keeps_its_parts_in_json():
         "remedy": "Look.",
         "text": "gone (row 3): expected it, got none. Look.",
     }
+
+
+def test_up_is_where_the_settings_say(tmp_path):
+    """As every other command is; and a port that is taken is told of before anything starts."""
+    home = tmp_path / "here"
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        told = subprocess.run(
+            [sys.executable, "-m", "flows._cli", "up", "--server-port", str(taken.getsockname()[1])],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=ROOT,
+            env={**os.environ, "MLOPS_HOME": str(home)},
+            timeout=120,
+        )
+    assert (told.returncode, home.is_dir()) == (1, True)
+    assert "the port is taken" in told.stderr

@@ -16,7 +16,7 @@ from flows.settings import Settings
 from flows.train import _for_monitoring
 from mlcore.diagnosis import Diagnosis
 from mlcore.drift import Baseline, model_drift
-from mlcore.ledger.records import DiagnosisRecord, ModelVersion, Window
+from mlcore.ledger.records import DiagnosisRecord, Evaluation, ModelVersion, Window
 from mlcore.ledger.store import Ledger
 from mlcore.modelstore import ModelMetadata, load_model, load_performance, load_reference, save_model
 from mlcore.performance import PerformanceModel
@@ -102,3 +102,22 @@ def test_a_healthy_window_has_a_page_and_status_says_where(churn, tmp_path):
     with ledger.read() as view:
         facts = _status_of(view, churn, context.settings)
     assert any(str(context.window_page(window.id)) in line for line in _status_lines(facts))
+
+
+def test_status_says_why_the_newest_model_was_not_promoted(churn, tmp_path):
+    """Whether there is a champion or none yet, and where its page is, if it is on this machine."""
+    ledger, here = Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite3'}"), Settings(home=tmp_path)
+    at = datetime(2026, 2, 1, tzinfo=UTC)
+    with ledger.transaction() as tx:
+        tx.add(Evaluation("first", "churn", 1, None, 1, "promote", "Better.", {}, at))
+        tx.add(Evaluation("last", "churn", 2, 1, 2, "hold", "Not decided: is it known?", {}, at + timedelta(hours=1)))
+    with ledger.read() as view:
+        without = _status_lines(_status_of(view, churn, here))
+    page = here.evaluation_page("churn", "last")
+    page.parent.mkdir(parents=True)
+    page.touch()
+    with ledger.read() as view:
+        facts = _status_of(view, churn, here)
+    told = "  judged     version 2, hold: Not decided: is it known?"
+    assert (without[-1], _status_lines(facts)[-2:]) == (told, [told, f"             {page}"])
+    assert facts["last_evaluation"]["verdict"] == "hold"
