@@ -36,6 +36,8 @@ _BOTH_UNEXPLAINED: Final = 0.002
 _AGAINST_EITHER: Final = 0.02
 #: Less than this is rounding.
 _ROUNDING: Final = 1e-6
+#: Share of the rows of the same time that a column need not tell apart to name the series.
+_ALIKE: Final = 0.01
 #: Labels that are looked at, and values of a column that are looked at one by one.
 _MOST_LABELS: Final = 5
 _MOST_LEVELS: Final = 20
@@ -191,14 +193,18 @@ def _in_series(train: pd.DataFrame, contract: DataContract) -> tuple[pd.DataFram
 
 
 def _telling_apart(train: pd.DataFrame, contract: DataContract) -> list[str]:
-    """Return the column that tells rows of the same time apart; none where no single one does."""
+    """Return the column that tells rows of the same time apart best, nearly all of them; none where no one does."""
     assert contract.time is not None
-    for column in contract.columns:
-        if column.type in ("category", "text", "integer", "boolean") and column.role in ("feature", "metadata"):
-            values = train[column.name]
-            if values.nunique() <= len(train) / 4 and not train.duplicated([contract.time.name, column.name]).any():
-                return [column.name]
-    return []
+    texts = ("category", "text", "integer", "boolean")
+    shares = {
+        column.name: float(train.duplicated([contract.time.name, column.name]).mean())
+        for column in contract.columns
+        if column.type in texts
+        and column.role in ("feature", "metadata")
+        and train[column.name].nunique() <= len(train) / 4
+    }
+    best = min(shares, key=shares.__getitem__, default="")
+    return [best] if best and shares[best] <= _ALIKE else []
 
 
 def _targets(contract: DataContract, rows: pd.DataFrame, *, ranked: bool) -> Iterator[Array]:

@@ -259,6 +259,9 @@ def test_the_next_label_under_another_name_is_found():
     case = parse_usecase({**base, "contract": {"task": "classification", "columns": columns}}, source="planted")
     frame = frame.sort_values("at", kind="stable")
     assert leaks(judge_table(case, frame)) == ["column from the future"]
+    mixed = frame.sample(frac=1, random_state=0).sort_values("at", kind="stable")
+    mixed.iloc[[0, 501, 1001], mixed.columns.get_loc("place")] = "north"  # or a place under the name of another
+    assert leaks(judge_table(case, mixed)) == ["column from the future"]
     of_the_next_row = frame["weather"].shift(-1).map({"sun": "b", "rain": "c", "fog": "a"})
     assert leaks(judge_table(case, frame.assign(hint=of_the_next_row))) == ["column from the future"]
     assert leaks(judge_table(case, frame.assign(hint=rng.permutation(frame["hint"])))) == []
