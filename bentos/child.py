@@ -87,6 +87,10 @@ class Child:
         for worker in self._workers.values():
             if worker.is_running():
                 worker.kill()
+        # one that has not died yet may write into the home while it is removed
+        until = asyncio.get_running_loop().time() + _STOP_SECONDS
+        while any(map(_lives, self._workers.values())) and asyncio.get_running_loop().time() < until:
+            await asyncio.sleep(0.01)
         shutil.rmtree(self._home, ignore_errors=True)
 
     async def retire(self) -> None:
@@ -134,7 +138,14 @@ class Child:
         except psutil.NoSuchProcess:
             return False
         self._workers.update((worker.pid, worker) for worker in found if _is_worker(worker))
-        return all(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in self._workers.values())
+        return all(map(_lives, self._workers.values()))
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _is_worker(process: psutil.Process) -> bool:
